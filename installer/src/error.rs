@@ -30,8 +30,8 @@ use unsupported::Unsupported;
 
 use crate::host::limits;
 
-/// An error of gpusetup, shown as its message and, on a separate line, its `fix`. It can be cloned,
-/// since engines keep an error with the file that it is about until somebody asks for the file.
+/// An error of gpusetup, shown as its message and, on a separate line, its `fix`. It can be cloned, because engines
+/// keep an error with the file that it is about until the file is needed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The command line is invalid.
@@ -40,7 +40,7 @@ pub enum Error {
     /// The command changes the host, and the user is not root.
     #[error("this changes the host: run it as root, with sudo")]
     NotRoot,
-    /// The user must be asked, and there is no terminal.
+    /// The user must answer a question, and there is no terminal.
     #[error("there is no terminal to ask on: give {}", Invocation::Yes)]
     NoTerminal,
     /// No problem has this id.
@@ -67,7 +67,7 @@ pub enum Error {
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// Who holds it, if known: process, command line, since when.
+        /// The holder of the lock, if known: process, command line, since when.
         holder: Option<String>,
     },
     /// This host cannot be set up.
@@ -97,22 +97,22 @@ pub enum Error {
     StateFile {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         fault: Fault,
     },
     /// Something on this host exists and could not be read.
     #[error("this host cannot be looked at whole: {0}")]
     Unread(String),
-    /// A program did not do its work.
+    /// A program failed.
     #[error("{line}: {fault}")]
     Program {
         /// Its command line.
         line: String,
-        /// Why not.
+        /// The reason.
         #[source]
         fault: ProgramFault,
     },
-    /// A container of ours did not run; this is what the engine's client said.
+    /// A container of ours did not run; this is the message of the engine's client.
     #[error("{0}")]
     Container(String),
     /// Containers cannot be run where only a directory tree is changed.
@@ -141,13 +141,13 @@ pub enum Error {
     /// Containers need what would be undone.
     #[error("containers use what would go, and would not start again: {}", .0.join(", "))]
     InUse(Vec<String>),
-    /// Nobody can tell whether containers need what would be undone: an engine and the reason each.
+    /// It is not known whether containers need what would be undone: an engine and the reason each.
     #[error("which containers use what would go is not known: {}", .0.join(", "))]
     InUseUnknown(Vec<String>),
     /// Other tools give containers GPUs here: a line for each of their traces.
     #[error("another tool gives containers GPUs here: {}", .0.join("; "))]
     OtherTools(Vec<String>),
-    /// Somebody changed what we had set, so it cannot be undone: a line for each file.
+    /// A user or a tool has changed what we had set, so it cannot be undone: a line for each file.
     #[error("changed by somebody else since, so nothing was undone: {}", .0.join("; "))]
     ChangedSince(Vec<String>),
     /// Everything that gpusetup wrote is undone, and files of engines still name its programs: a
@@ -192,7 +192,7 @@ pub enum Error {
         /// What failed first.
         #[source]
         cause: Box<Error>,
-        /// What is left to do by hand.
+        /// What has to be done by hand.
         left: Vec<String>,
     },
     /// A step failed, and everything was rolled back.
@@ -201,7 +201,7 @@ pub enum Error {
     /// The user, or another process, asked this process to end.
     #[error("interrupted; nothing was changed")]
     Interrupted,
-    /// gpusetup did what it must not.
+    /// A bug in gpusetup.
     #[error("{0}")]
     Mistake(String),
     /// An error of the core library.
@@ -232,13 +232,13 @@ impl Error {
         Self::Config { path, fault }
     }
 
-    /// A program that did not do its work.
+    /// A program that failed.
     pub fn program(line: &str, fault: ProgramFault) -> Self {
         let line = line.to_owned();
         Self::Program { line, fault }
     }
 
-    /// A program that the system did not run.
+    /// A program that the system could not run.
     pub fn not_run(line: &str) -> impl FnOnce(io::Error) -> Self + Copy + '_ {
         move |source| Self::program(line, ProgramFault::System(Arc::new(source)))
     }

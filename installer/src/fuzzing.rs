@@ -1,5 +1,5 @@
-//! Ways in for testenv/fuzz: each takes what a file could hold, and panics only where what
-//! came out breaks a promise of ours.
+//! Entry points for testenv/fuzz: each takes the content of a file, and panics only if the result breaks one of our
+//! guarantees.
 
 use std::path::Path;
 
@@ -104,7 +104,7 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
     }
 }
 
-/// A receipt or a journal of ours that somebody has had in hands.
+/// A receipt or a journal that a user may have edited.
 pub fn state(text: &[u8], current: &str) {
     let changes = state_file::parse(RECEIPT, text)
         .map(|r: Receipt| r.changes)
@@ -115,7 +115,7 @@ pub fn state(text: &[u8], current: &str) {
     }
 }
 
-/// What somebody pastes into `doctor --explain`.
+/// A text that a user pastes into `doctor --explain`.
 pub fn explain(text: &[u8]) {
     let causes = crate::doctor::explain::explain(text);
     let sure = |c: &crate::doctor::explain::Candidate| c.letters;
@@ -129,7 +129,7 @@ fn host(tree: &Path) -> Host {
     Host::open(tree, Path::new("/")).unwrap_or_else(|e| panic!("no tree to fuzz in: {e}"))
 }
 
-/// A file of the tree; for targets that look at a tree of their own.
+/// Writes a file of the tree, for targets that prepare a tree of their own.
 pub fn put(tree: &Path, path: &str, content: &[u8]) {
     let file = tree.join(path);
     let written = std::fs::write(&file, content).or_else(|_| {
@@ -139,7 +139,7 @@ pub fn put(tree: &Path, path: &str, content: &[u8]) {
     assert!(written.is_ok(), "{}: {written:?}", file.display());
 }
 
-/// The tree as the parsers of gpu-host take it.
+/// The root of the tree, which the parsers of gpu-host take.
 pub fn root(tree: &Path) -> Root {
     host(tree).root().clone()
 }

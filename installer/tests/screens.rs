@@ -48,6 +48,7 @@ impl Running {
             "bin/containerd",
             "bin/ctr",
             "bin/podman",
+            "lib/gpu-container/cri-client",
         ] {
             install(&stand_in.join("engine"), &host.path(&format!("usr/{name}")));
         }
@@ -110,7 +111,8 @@ impl Running {
     /// A host that has been set up.
     fn set_up() -> Option<Self> {
         let running = Self::new()?;
-        assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), Some(0));
+        let install = ["install", "--yes", "--no-verify"];
+        assert_eq!(running.on(WIDE, &install).end(), Some(0));
         Some(running)
     }
 }
@@ -502,4 +504,34 @@ fn a_screen_reader_gets_no_redrawing() {
     assert!(!raw.contains('\x1b'), "{raw:?}");
     assert!(!raw.replace("\r\n", "").contains('\r'), "{raw:?}");
     terminal.must_say("restarting docker");
+}
+
+/// dockerd says no to its own configuration before anybody touched it.
+#[test]
+fn a_refusal_of_the_configuration_as_found_is_not_laid_on_our_edit() {
+    const SAID: &str = "unable to configure the Docker daemon with file daemon.json: no such key";
+    let Some(running) = Running::new() else {
+        return;
+    };
+    let before = running.host.read(DAEMON_JSON);
+    running.host.write("state/unfit", SAID);
+    let mut install = running.on(WIDE, &["install", "--yes"]);
+    assert_eq!(install.end(), Some(1), "{}", install.text());
+    let text = install.text().replace('\n', " ");
+    assert!(text.contains("before gpusetup touched it"), "{text}");
+    assert!(text.contains("no such key"), "{text}");
+    assert_eq!(running.host.read(DAEMON_JSON), before);
+    let receipt = running.host.path("var/lib/gpusetup/receipt.json");
+    assert!(!receipt.exists());
+
+    // An undo may be what mends it, so it asks after its own edit, and then says the same.
+    fs::remove_file(running.host.path("state/unfit")).unwrap();
+    let again = ["install", "--yes", "--no-verify"];
+    assert_eq!(running.on(WIDE, &again).end(), Some(0));
+    running.host.write("state/unfit", SAID);
+    let mut undo = running.on(WIDE, &["undo", "--yes"]);
+    assert_eq!(undo.end(), Some(1), "{}", undo.text());
+    let text = undo.text().replace('\n', " ");
+    assert!(text.contains("before gpusetup touched it"), "{text}");
+    assert!(receipt.exists());
 }

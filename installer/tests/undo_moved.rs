@@ -82,7 +82,9 @@ fn is_true(tree: &Tree) -> Result<i32, String> {
             Ok(3)
         }
         // Refused as changed since: nothing is done, and the place is named.
-        Some(1) if text.contains("changed since") && !text.contains("Done") => Ok(1),
+        Some(1) if text.contains("changed by somebody else since") && !text.contains("Done") => {
+            Ok(1)
+        }
         code => Err(format!("{code:?}, left {left:?}: {text}")),
     }
 }
@@ -574,10 +576,9 @@ fn happens(tree: &Tree, what: Meanwhile) {
         Meanwhile::TheirsAdded => {
             for path in tomls(tree) {
                 let text = tree.read(&path);
-                tree.write(
-                    &path,
-                    &format!("{text}\n[plugins.\"com.site.x\"]\nkey = 1\n"),
-                );
+                if !text.contains("[timeouts]") {
+                    tree.write(&path, &format!("{text}\n[timeouts]\nsite = \"1s\"\n"));
+                }
             }
         }
     }

@@ -140,7 +140,7 @@ pub struct KnownNode<'a> {
     pub access: &'a str,
 }
 
-/// Adds nodes as [`apply`] does for complete [`DeviceNode`]s, without the cost of making these.
+/// Adds nodes as [`apply`] does for complete [`DeviceNode`]s, without the cost of constructing these.
 pub fn add_known_nodes<'a>(
     config: &mut LazyJson<'_>,
     nodes: impl Iterator<Item = KnownNode<'a>>,
@@ -192,10 +192,10 @@ fn put_nodes(
     let existing = config.list(&["linux", "resources", "devices"])?;
     let allowed = |rule: &LazyJson<'_>| rule.get::<DeviceRule<'_>>(&[]).filter(|r| r.allow);
     let before: Vec<DeviceRule<'_>> = existing.iter().filter_map(allowed).collect();
-    let mut seen = HashSet::with_capacity(before.len() + nodes.len());
-    seen.extend(&before);
+    let mut known = HashSet::with_capacity(before.len() + nodes.len());
+    known.extend(&before);
     for rule in rules() {
-        if seen.insert(rule) {
+        if known.insert(rule) {
             existing.push(LazyJson::serialized(rule)?);
         }
     }

@@ -147,12 +147,12 @@ impl Registry {
 
     /// The edits of these devices. The edits of each spec are included once, before those of its devices.
     pub fn edits(&self, names: &[QualifiedName]) -> Result<Vec<&ContainerEdits>, Error> {
-        let mut seen: Vec<*const Loaded> = Vec::new();
+        let mut included: Vec<*const Loaded> = Vec::new();
         let mut edits = Vec::new();
         for name in names {
             let (loaded, device) = self.find(name)?;
-            if !seen.contains(&std::ptr::from_ref(loaded)) {
-                seen.push(loaded);
+            if !included.contains(&std::ptr::from_ref(loaded)) {
+                included.push(loaded);
                 edits.push(&loaded.spec.container_edits);
             }
             edits.push(&device.container_edits);

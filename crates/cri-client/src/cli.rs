@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// Run as a pod that manages its node: with all rights and the node's processes
     #[arg(long)]
     pub(crate) privileged: bool,
-    /// CriMount a directory of the node, NODE:CONTAINER
+    /// Mount a directory of the node, NODE:CONTAINER
     #[arg(long = "mount")]
     pub(crate) mounts: Vec<String>,
     /// Seconds until the container is given up

@@ -19,11 +19,11 @@ use crate::messages::{
     ObjectId, RunSandboxRequest, SandboxFilter, StatusRequest, StatusResponse,
 };
 
-/// The label by which our sandboxes are found again.
+/// The label that identifies our sandboxes.
 pub(crate) const LABEL: (&str, &str) = ("gpusetup.cri-client", "leftover");
-/// The most time that an engine gets for one answer: an engine that hangs must not hang us.
+/// Time limit for one call: an engine that hangs must not hang us.
 const ANSWER: Duration = Duration::from_secs(60);
-/// The most time for the connection.
+/// Time limit for the connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// An engine.
@@ -56,8 +56,8 @@ impl CriEngine {
                 channel: channel.clone(),
                 version,
             };
-            let asked = StatusRequest { verbose: true };
-            match engine.call("RuntimeService/Status", asked).await {
+            let request = StatusRequest { verbose: true };
+            match engine.call("RuntimeService/Status", request).await {
                 Ok(status) => return Ok((engine, status)),
                 Err(CriFailure::Refused {
                     code: Code::Unimplemented,
@@ -124,7 +124,7 @@ impl CriEngine {
         Ok(())
     }
 
-    /// The sandboxes that an earlier run of ours has left.
+    /// The sandboxes that an earlier run of ours has left behind.
     pub(crate) async fn leftovers(&self) -> Result<Vec<String>, CriFailure> {
         let (key, value) = LABEL;
         let filter = SandboxFilter {
@@ -171,20 +171,20 @@ impl CriEngine {
         self.call("RuntimeService/ExecSync", request).await
     }
 
-    /// Whether it has an image.
+    /// Whether the engine has an image.
     pub(crate) async fn has_image(&self, name: &str) -> Result<bool, CriFailure> {
         let answer: ImageStatusResponse =
             self.call("ImageService/ImageStatus", image(name)).await?;
         Ok(answer.image.is_some())
     }
 
-    /// Has it pull an image.
+    /// Makes the engine pull an image.
     pub(crate) async fn pull(&self, name: &str) -> Result<(), CriFailure> {
         let _: Nothing = self.call("ImageService/PullImage", image(name)).await?;
         Ok(())
     }
 
-    /// Has it remove an image.
+    /// Makes the engine remove an image.
     pub(crate) async fn remove_image(&self, name: &str) -> Result<(), CriFailure> {
         let _: Nothing = self.call("ImageService/RemoveImage", image(name)).await?;
         Ok(())
@@ -197,7 +197,7 @@ fn image(name: &str) -> ImageRequest {
     }
 }
 
-/// An image by its name. A kubelet sends what the user wrote as well, and CRI-O wants it.
+/// An image, identified by its name. A kubelet also sends the name that the user wrote, and CRI-O requires it.
 pub(crate) fn spec(name: &str) -> ImageSpec {
     ImageSpec {
         image: name.to_owned(),

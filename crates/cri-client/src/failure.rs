@@ -1,4 +1,4 @@
-//! Why a container did not run to its end.
+//! The failures of a run: why a container did not run to its end.
 
 use std::fmt;
 use std::path::Path;
@@ -13,23 +13,23 @@ pub(crate) enum CriFailure {
     NotVerified(String),
     /// The engine refused a call.
     Refused {
-        /// The call.
+        /// The name of the call.
         call: String,
-        /// Its error's kind.
+        /// The kind of the engine's error.
         code: Code,
-        /// Its error's text.
+        /// The text of the engine's error.
         message: String,
     },
-    /// The container ended before it had printed anything, or not in time.
+    /// The container ended before it had printed anything, or timed out.
     Container(String),
     /// The container was killed before it had printed anything.
     Removed,
-    /// A file or a directory of ours.
+    /// An operation on a file or directory of ours failed.
     File(String),
 }
 
 impl CriFailure {
-    /// The failure of an engine to answer at its socket.
+    /// The failure when an engine does not answer at its socket.
     pub(crate) fn no_answer(socket: &Path, error: &dyn std::error::Error) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
@@ -40,7 +40,7 @@ impl CriFailure {
         Self::NotVerified(format!("no engine answers at {}: {text}", socket.display()))
     }
 
-    /// Whether the sandbox or the container is gone: a kubelet removes pods that it does not know.
+    /// Whether the sandbox or the container was removed: a kubelet removes pods that it does not know.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(
             self,

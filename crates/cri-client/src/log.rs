@@ -1,9 +1,9 @@
-//! The container's log file, as the engine writes it for a kubelet: lines `time stream F|P text`
+//! Reads the container's log file, which the engine writes in the format for kubelets: lines `time stream F|P text`
 //! (kubernetes pkg/kubelet/kuberuntime/logs).
 
 use std::path::Path;
 
-/// The whole lines of the log, each with whether it is of standard error.
+/// The complete lines of the log, each with whether it is from standard error.
 pub(crate) fn lines(path: &Path) -> Vec<(bool, String)> {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);

@@ -25,16 +25,16 @@ use crate::messages::{
     ContainerStatus, CreateContainerRequest, EXITED, RunSandboxRequest, StatusResponse,
 };
 
-/// The exit code where nothing is known about the engine's containers.
+/// The exit code if nothing is known about the engine's containers.
 const NOT_VERIFIED: u8 = 7;
-/// The exit code where the engine or this program failed, and not the container.
+/// The exit code if the engine or this program failed, not the container.
 const FAILED: u8 = 125;
-/// How often a pod is started that somebody else removes: a kubelet removes those that it does not
+/// Maximum number of attempts to start a pod that another program removes: a kubelet removes pods that it does not
 /// know, every two seconds.
 const ATTEMPTS: u32 = 4;
-/// How often a file or a state is looked at.
+/// The polling interval for files and states.
 const TICK: Duration = Duration::from_millis(100);
-/// The most time until containerd's CRI knows of an import, of which it hears by an event.
+/// Time limit until containerd's CRI knows of an imported image, which it learns from an event.
 const EVENT: Duration = Duration::from_secs(2);
 /// The exit code of a container that was killed.
 const KILLED: i32 = 137;
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints at once. Whoever no longer reads needs no error.
+/// Prints without buffering. If nothing reads the output any more, that is no error.
 fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -80,7 +80,7 @@ async fn run(cli: &Arguments) -> Result<i32, CriFailure> {
         ensure_sandbox_image(cli, &engine, &status).await?;
     }
     let image = image(cli, &engine).await?;
-    // After the image: that of sandboxes may have been imported together with it.
+    // After the image, because the sandbox image may have been imported together with it.
     if cli.no_pull && cli.archive.is_none() {
         ensure_sandbox_image(cli, &engine, &status).await?;
     }
@@ -105,14 +105,14 @@ async fn ensure_sandbox_image(
     engine: &CriEngine,
     status: &StatusResponse,
 ) -> Result<(), CriFailure> {
-    // Both engines tell it in this place (CRI-O server/runtime_status.go; containerd
-    // pkg/cri/server/status.go, until 2.0).
-    let told = || {
+    // Both engines report it in this field (CRI-O server/runtime_status.go; containerd pkg/cri/server/status.go,
+    // until 2.0).
+    let reported_name = || {
         let config = status.info.get("config")?;
         let config: serde_json::Value = serde_json::from_str(config).ok()?;
         Some(config["sandboxImage"].as_str()?.to_owned())
     };
-    let Some(name) = cli.sandbox_image.clone().or_else(told) else {
+    let Some(name) = cli.sandbox_image.clone().or_else(reported_name) else {
         return Err(CriFailure::NotVerified(
             "the engine does not tell which image its pods need".into(),
         ));
@@ -132,7 +132,7 @@ async fn ensure_sandbox_image(
     )))
 }
 
-/// The name of the image, once the engine has it.
+/// Returns the name of the image once the engine has it.
 async fn image(cli: &Arguments, engine: &CriEngine) -> Result<String, CriFailure> {
     if let Some(archive) = &cli.archive {
         let cannot = |e| CriFailure::File(format!("{}: {e}", archive.display()));
@@ -185,7 +185,7 @@ async fn pod(cli: &Arguments, engine: &CriEngine, image: &str) -> Result<i32, Cr
 async fn ended(cli: &Arguments, engine: &CriEngine, container: &str) -> Result<i32, CriFailure> {
     let end = Instant::now() + Duration::from_secs(cli.timeout);
     while Instant::now() < end {
-        // An engine that restarts is asked again, as a kubelet does.
+        // An engine that restarts is queried again, as a kubelet does.
         if let Ok(status) = engine.container(container).await
             && status.state == EXITED
         {
@@ -200,7 +200,7 @@ fn still_running(cli: &Arguments) -> CriFailure {
     CriFailure::Container(format!("still running after {} s", cli.timeout))
 }
 
-/// Prints the container's first line; at a line on standard input has it look again.
+/// Prints the container's first line. For each line on standard input, makes the container look again.
 async fn stay(
     cli: &Arguments,
     engine: &CriEngine,
@@ -236,7 +236,7 @@ async fn stay(
             out.exit_code,
             String::from_utf8_lossy(&out.stderr).trim()
         ))),
-        // Somebody has removed the pod: there is nothing to look at, which is no failure.
+        // Another program has removed the pod, so there is nothing to look at. This is no failure.
         Err(e) if e.is_gone() => Ok(0),
         Err(e) => match engine.container(container).await {
             Ok(status) if status.state == EXITED && status.exit_code == KILLED => Ok(0),
@@ -252,16 +252,16 @@ fn early_end(status: &ContainerStatus, log: &Path) -> CriFailure {
         return CriFailure::Removed;
     }
     let lines = log::lines(log);
-    let said = lines.last().map_or(status.message.trim(), |(_, line)| line);
-    CriFailure::Container(format!("exit code {}: {said}", status.exit_code))
+    let message = lines.last().map_or(status.message.trim(), |(_, line)| line);
+    CriFailure::Container(format!("exit code {}: {message}", status.exit_code))
 }
 
 /// Waits for a line on standard input; `false` at its end.
 async fn is_told() -> bool {
-    let (to, told) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     let reader = std::thread::Builder::new().spawn(move || {
         let read = std::io::stdin().read_line(&mut String::new());
-        let _ = to.send(matches!(read, Ok(n) if n > 0));
+        let _ = sender.send(matches!(read, Ok(n) if n > 0));
     });
-    reader.is_ok() && told.await.unwrap_or(false)
+    reader.is_ok() && receiver.await.unwrap_or(false)
 }

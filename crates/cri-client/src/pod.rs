@@ -1,5 +1,5 @@
-//! The configuration of our pod: a sandbox in the host's network, so that no CNI plugin is needed,
-//! with one container.
+//! Builds the configuration of our pod: a sandbox in the host's network, so that no CNI plugin is needed, with one
+//! container.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn namespaces(privileged: bool) -> Namespaces {
     }
 }
 
-/// The sandbox of a command line.
+/// The sandbox for a command line.
 pub(crate) fn sandbox(cli: &Arguments, logs: &Path) -> SandboxConfig {
     let name = format!("cri-client-{}", std::process::id());
     let label = cli
@@ -45,7 +45,7 @@ pub(crate) fn sandbox(cli: &Arguments, logs: &Path) -> SandboxConfig {
     }
 }
 
-/// The container of a command line.
+/// The container for a command line.
 pub(crate) fn container(cli: &Arguments, image: &str) -> ContainerConfig {
     let pair = |text: &String| {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));

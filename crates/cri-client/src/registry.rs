@@ -1,6 +1,6 @@
-//! Serves one image archive to the engine on the loopback address, in the way of a registry: CRI can
-//! import no archive. Every engine pulls from 127.0.0.0/8 without TLS unless it was told otherwise
-//! (CRI-O internal/storage/image.go, containerd `MatchLocalhost`).
+//! Serves one image archive to the engine as a registry on the loopback address, because CRI cannot import an
+//! archive. Every engine pulls from 127.0.0.0/8 without TLS unless configured otherwise (CRI-O
+//! internal/storage/image.go, containerd `MatchLocalhost`).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// An engine that connects and says nothing is not waited for.
+/// Time limit for an engine that connects and sends nothing.
 const SILENCE: Duration = Duration::from_secs(10);
-/// The most bytes of a request's line and headers.
+/// Maximum bytes of a request's line and headers.
 const REQUEST: u64 = 64 << 10;
 
 /// Serves until the process ends. Returns the name under which the engine pulls the image.
@@ -29,7 +29,7 @@ pub(crate) fn serve(archive: &Path) -> io::Result<String> {
     std::thread::Builder::new().spawn(move || {
         for stream in listener.incoming().flatten() {
             let image = Arc::clone(&image);
-            // A connection that is refused or cut is for the engine to report.
+            // The engine reports a connection that is refused or cut.
             let _ = std::thread::Builder::new().spawn(move || drop(image.answer(&stream)));
         }
     })?;
@@ -103,7 +103,7 @@ impl ServedImage {
         if path == "/v2/" || path == "/v2" {
             return ("200 OK", "application/json", b"{}");
         }
-        // containerd adds `?ns=` where it is told of mirrors.
+        // containerd adds `?ns=` if mirrors are configured.
         let path = path.split('?').next().unwrap_or(path);
         let Some((rest, reference)) = path.rsplit_once('/') else {
             return missing;

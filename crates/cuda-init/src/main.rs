@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn devices() -> Result<c_int, String> {
-    // SAFETY: loading the driver's library runs its initializers, which is what is to be tried.
+    // SAFETY: loading the driver's library runs its initializers, which is what this program tests.
     let library = unsafe { Library::new(LIBRARY) }.map_err(|e| e.to_string())?;
     let missing = |e: libloading::Error| e.to_string();
     // SAFETY: the types are those of cuda.h, which are stable.

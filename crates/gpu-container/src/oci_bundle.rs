@@ -80,12 +80,12 @@ impl OciBundle {
         }
     }
 
-    /// Scans a config.json that is too long for what tells whether GPUs are requested.
+    /// Scans a config.json that is too long to hold in memory for the parts that show whether GPUs are requested.
     pub(crate) fn scan(&self, long: File, prefixes: &[String]) -> Result<Scan<'static>, Error> {
         scan_long(long, prefixes).map_err(|why| self.invalid_config(&why))
     }
 
-    /// The error for a container that requests GPUs and has too long a config.json.
+    /// The error for a container that requests GPUs but whose config.json is too long.
     pub(crate) fn too_long(&self) -> Error {
         self.invalid_config(&format!(
             "longer than {LIMIT} bytes, which a container that asks for GPUs may not have; are there annotations of that length?"
@@ -153,8 +153,8 @@ impl OciBundle {
         below(ContainerView::new(&self.value(text)?).root_path())
     }
 
-    /// Facts about the mounts from config.json; the one about /dev only if `wants_dev`. None of them
-    /// if the file cannot be read.
+    /// Facts about the mounts from config.json; the fact about /dev only if `wants_dev`. No facts if the file cannot
+    /// be read.
     pub(crate) fn arrangement(&self, wants_dev: bool) -> Arrangement {
         let text = match self.text.get() {
             Some(text) => text,
@@ -185,8 +185,8 @@ impl HookState {
         Self::read(std::io::stdin(), "standard input")
     }
 
-    /// Discards the state, for a hook that has nothing to do. It must be read, because crun takes a
-    /// hook that ends before reading everything as failed (1.8.1, with exit code -33).
+    /// Discards the state, for a hook that has nothing to do. It must be read, because crun treats a hook that ends
+    /// before reading everything as failed (1.8.1, with exit code -33).
     pub(crate) fn pass_over() {
         let input = std::io::stdin();
         if !input.is_terminal() {
@@ -222,8 +222,8 @@ impl HookState {
         })
     }
 
-    /// The container's process. Its number in the state is in our pid namespace, since the runtime
-    /// that has started us is in the same one.
+    /// The container's process. Its number in the state belongs to our PID namespace, because the runtime that has
+    /// started us is in the same one.
     pub(crate) fn process(&self) -> Result<Pidfd, Error> {
         if self.pid <= 0 {
             return Err(Error::State(
@@ -275,7 +275,7 @@ mod tests {
         let plain = r#"{"root":{"path":"rootfs"},"mounts":[]}"#;
         for config in [
             plain.as_bytes().to_vec(),
-            // Two names `root`, and one with an escape: not found early.
+            // Two keys `root`, and one with an escape: the quick search does not accept these.
             br#"{"annotations":{"root":"x"},"root":{"path":"rootfs"}}"#.to_vec(),
             br#"{"\u0072oot":{"path":"rootfs"}}"#.to_vec(),
             padded(plain, LIMIT + 1),
@@ -304,7 +304,7 @@ mod tests {
         }
     }
 
-    /// A file of procfs says that it is empty, as one does that grows while it is read.
+    /// A procfs file reports size 0, and a file may also grow while it is read.
     #[test]
     fn a_config_that_is_longer_than_it_says_is_read_whole() {
         let dir = tempfile::tempdir().unwrap();

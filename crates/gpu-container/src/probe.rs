@@ -1,5 +1,5 @@
-//! Reports what a container has of GPUs, as seen from inside it. It loads no library and needs
-//! nothing from the image, so an image with only this file suffices to test an engine.
+//! Reports which GPUs a container has, as seen from inside it. It loads no library and needs nothing from the image,
+//! so an image with only this file suffices to test an engine.
 
 mod driver;
 
@@ -25,10 +25,10 @@ const MINORS: u64 = 64;
 /// mounted nodev, where no node can be opened and the test shows nothing.
 const OWN_NODES: [&str; 2] = ["/dev/.gpu-container-probe", "/tmp/gpu-container-probe"];
 
-/// Prints the report as one JSON document and exits with 0, whatever it finds. With the argument
-/// `again` it then waits for a line on standard input and reports once more, which shows changes in
-/// between. With `stay` it stays until it is killed: CRI has no simple way to standard input, but can
-/// run it once more in the same container.
+/// Prints the report as one JSON document and exits with 0, whatever it finds. With the argument `again` it then
+/// waits for a line on standard input and reports again, which shows changes in between. With `stay` it stays until
+/// it is killed: CRI has no simple way to write to standard input, but can run the program again in the same
+/// container.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let has = |name| args.iter().any(|a| a == name);
     let then = || {

@@ -39,8 +39,8 @@ unsafe extern "C" fn main(
     exit.number()
 }
 
-/// A fault of ours. Whoever sees it can tell where. Asks for no memory: the fault may be the allocator's, which then
-/// holds its lock.
+/// Reports a bug of this program by its source location. Allocates no memory, because the panic may have occurred in
+/// the allocator, which then holds its lock.
 #[cfg_attr(test, allow(dead_code))]
 fn report_panic(what: &panic::PanicHookInfo<'_>) {
     say_fault(what.location(), what.payload());
@@ -81,7 +81,7 @@ impl<A> OrEnd<A> {
 
 // SAFETY: every call is passed on to the inner allocator, and its result is returned unchanged.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
-    // SAFETY: our caller keeps what `GlobalAlloc` wants, and so does the other allocator.
+    // SAFETY: our caller fulfils the contract of `GlobalAlloc`, and so does the inner allocator.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller fulfils the contract of `alloc`.
         Self::checked(unsafe { self.0.alloc(layout) }, layout.size())
@@ -93,17 +93,17 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
         Self::checked(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
-    // SAFETY: as for `alloc`; `at` is what it gave.
+    // SAFETY: as for `alloc`; `at` was returned by this allocator.
     #[inline(never)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller fulfils the contract of `realloc`.
         Self::checked(unsafe { self.0.realloc(black_box(at), layout, size) }, size)
     }
 
-    /// The allocator reads what it keeps in front of the memory. Inlined beside the call that
-    /// made the memory, of which the compiler knows the bounds, that is out of bounds: with LTO dlmalloc's
-    /// check of it became a panic at every call, under the allocator's lock, which hung. So where
-    /// the memory comes from is not shown.
+    /// Never inlined, and the origin of the memory is hidden from the compiler. The allocator reads its own data in
+    /// front of the memory. If the call is inlined beside the allocation, whose bounds the compiler knows, that read
+    /// is out of bounds: with LTO, dlmalloc's check became a panic at every call, under the allocator's lock, and the
+    /// program hung.
     // SAFETY: as for `realloc`.
     #[inline(never)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// How often this thread has asked for memory.
+        /// Number of allocations of this thread.
         pub(super) static ASKED: Cell<usize> = const { Cell::new(0) };
     }
 

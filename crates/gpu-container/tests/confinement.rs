@@ -60,14 +60,14 @@ fn start_waiting_hook(
 }
 
 /// The limit on locked memory of a hook. The one that loads device programs has none, or the highest that it may have.
-fn locked_memory(word: &str, had: u64) -> &'static str {
+fn locked_memory(word: &str, permitted: u64) -> &'static str {
     const SYS_RESOURCE: u32 = 24;
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits.lines().find(|l| l.starts_with("Max locked memory"));
     let mut own = line.unwrap()["Max locked memory".len()..].split_whitespace();
     let (soft, hard) = (own.next().unwrap(), own.next().unwrap());
     let limit = match word {
-        "prestart" if had >> SYS_RESOURCE & 1 == 1 => "unlimited",
+        "prestart" if permitted >> SYS_RESOURCE & 1 == 1 => "unlimited",
         "prestart" => hard,
         _ => soft,
     };
@@ -175,7 +175,7 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
             // It would hold for a log of the host's, too.
             ("Max file size", "unlimited"),
             ("Max address space", "536870912"),
-            ("Max locked memory", locked_memory(word, had)),
+            ("Max locked memory", locked_memory(word, permitted)),
         ] {
             let line = limits.lines().find(|l| l.starts_with(what)).unwrap();
             let has = line[what.len()..].split_whitespace().next().unwrap();

@@ -12,7 +12,8 @@ use std::process::{Command, Output};
 
 use gpu_inject::generate::{GenerateOptions, cdi_spec};
 use place::parts::BUSYBOX;
-use place::{StubbedBundle, can_run, shared_object, text};
+use place::parts::shared_object;
+use place::{StubbedBundle, can_run, text};
 use serde_json::{Value, json};
 use skips::Need;
 

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use place::{StubbedBundle, shared_object, text};
+use place::parts::shared_object;
+use place::{StubbedBundle, text};
 
 /// Whether the warning was given, on standard error or, if journald runs, in the journal.
 fn warned(output: &str, what: &str) -> bool {

@@ -95,7 +95,7 @@ pub enum Error {
         who: &'static str,
         /// The kinds that may be named.
         allowed: &'static [&'static str],
-        /// What the policy would have to say.
+        /// How the policy would have to be changed.
         rule: KindRule,
     },
     /// config.toml is not TOML.
@@ -152,7 +152,7 @@ pub enum Error {
         /// The error of the system.
         source: std::io::Error,
     },
-    /// A hook of ours is started with a flag that it does not know.
+    /// One of our hooks is started with a flag that it does not know.
     #[error("gpu-container-hook: unknown flag {0:?}; was the CDI spec made by another version?")]
     HookFlag(Excerpt),
     /// The container's state or config does not follow the OCI specification.
@@ -174,23 +174,23 @@ pub enum MigControlFault {
     /// The driver has no node for it.
     #[error("the driver of this host has no such node below /dev/nvidia-caps")]
     NoNode,
-    /// It concerns whole GPUs, and the container gets single slices.
+    /// The control is for whole GPUs, but the container gets single slices.
     #[error("goes with whole GPUs in NVIDIA_VISIBLE_DEVICES, not with single slices")]
     SingleSlices,
-    /// Only all can be requested.
+    /// Only `all` can be requested.
     #[error("{0:?} cannot be asked for, only all")]
     NotAll(Excerpt),
 }
 
-/// What the policy would have to say for a container to name a kind of device.
+/// The change to the policy that lets a container name a kind of device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KindRule {
-    /// The kind is for privileged containers only, where this key lists it.
+    /// The kind is only for privileged containers, and only if this key lists it.
     Privileged {
         /// The key.
         key: &'static str,
     },
-    /// This key would have to list the kind.
+    /// The kind is allowed if this key lists it.
     Listed {
         /// The key.
         key: &'static str,

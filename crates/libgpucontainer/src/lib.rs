@@ -2,16 +2,16 @@
 //! edits, and applies them to an OCI config or to an existing container.
 //!
 //! ```
-//! use gpucontainer::{Host, Inventory, Policy, Request};
+//! use gpucontainer::{GpuHost, Inventory, Policy, Request};
 //! use serde_json::json;
 //!
 //! # fn main() -> Result<(), gpucontainer::Error> {
-//! // `Host::load` reads the running host; this inventory is an example.
+//! // `GpuHost::load` reads the running host; this inventory is an example.
 //! let inventory = Inventory {
 //!     driver: Some(Default::default()),
 //!     ..Inventory::default()
 //! };
-//! let host = Host::of(inventory, Policy::default());
+//! let host = GpuHost::of(inventory, Policy::default());
 //!
 //! let mut config = json!({"process": {"env": ["NVIDIA_VISIBLE_DEVICES=all"]}});
 //! let request = host.request_of(&config)?;

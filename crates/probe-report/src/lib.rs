@@ -20,7 +20,7 @@ pub struct Report {
     pub schema: u32,
     /// The nodes below /dev, and whether they can be opened.
     pub nodes: Vec<ReportedNode>,
-    /// The result of trying GPUs that the container was not given.
+    /// The result of trying to open GPUs that the container was not given.
     pub denied: ReportedDenials,
     /// The libraries in the loader's cache.
     pub libraries: Vec<ReportedLibrary>,
@@ -29,12 +29,12 @@ pub struct Report {
     pub nvidia_smi: bool,
     /// `NVIDIA_VISIBLE_DEVICES`, if it is set.
     pub visible_devices: Option<String>,
-    /// What the driver's own programs answer; `None` in a container without GPUs.
+    /// The results of the driver's own programs; `None` in a container without GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<DriverAnswers>,
 }
 
-/// What the driver's own programs answer.
+/// The results of the driver's own programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverAnswers {
     /// `nvidia-smi -L`.
@@ -43,13 +43,13 @@ pub struct DriverAnswers {
     pub cuda: ProgramAnswer,
 }
 
-/// What a program answers.
+/// The result of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is", content = "says")]
 pub enum ProgramAnswer {
-    /// It is not there.
+    /// The program does not exist.
     Missing,
-    /// The file is no program but a script or something else.
+    /// The file is not an executable program but a script or something else.
     NoProgram,
     /// It could not be started, or it did not end in time.
     NotRun(String),
@@ -96,10 +96,10 @@ pub struct ReportedLibrary {
     pub exists: bool,
 }
 
-/// The line that is written in place of a report where nothing can be said about an engine.
+/// The line that is written instead of a report if nothing is known about an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotVerified {
-    /// Why not.
+    /// The reason.
     pub not_verified: String,
 }
 

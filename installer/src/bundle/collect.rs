@@ -140,14 +140,14 @@ fn files(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<TextFi
         patterns.push(user.config.join("systemd/user/docker.service.d/*"));
     }
     // /lib is /usr/lib on most hosts, so that the same file can match twice.
-    let mut seen = BTreeSet::new();
+    let mut real_paths = BTreeSet::new();
     let mut texts = Vec::new();
     for path in patterns.iter().flat_map(|p| glob::expand(host.root(), p)) {
         let real = host
             .root()
             .canonicalize(&path)
             .unwrap_or_else(|_| path.clone());
-        if seen.insert(real) {
+        if real_paths.insert(real) {
             texts.extend(part(host, &path, false, unread));
         }
     }

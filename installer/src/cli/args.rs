@@ -272,7 +272,7 @@ pub struct ReferencesArgs {
     /// Packages that are to go
     #[arg(value_enum, value_name = "PACKAGE", default_values = ["gpusetup", "gpu-container-toolkit"])]
     pub packages: Vec<Package>,
-    /// Leave out what `gpusetup undo` takes back
+    /// Leave out what an undo takes back
     #[arg(long)]
     pub after_undo: bool,
     /// Print, as variables of a shell, where to look without gpusetup

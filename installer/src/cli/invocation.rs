@@ -1,5 +1,5 @@
-//! Writes a flag or a command to which a message points. It stands beside [`super::args`], which
-//! defines them, and its test parses each of them.
+//! Writes a flag or a command to which a message points. It is beside [`super::args`], which defines them, and its
+//! test parses each of them.
 
 use std::fmt;
 

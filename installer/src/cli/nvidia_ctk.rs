@@ -1,8 +1,7 @@
-//! `nvidia-ctk`: what scripts and playbooks written for nvidia-container-toolkit call, as
-//! commands of ours. What has no counterpart is refused with the reason, never ignored: a
-//! script must not believe that something was done.
+//! Provides as `nvidia-ctk` the commands that scripts and playbooks written for nvidia-container-toolkit call. A
+//! command without a counterpart is refused with the reason, never ignored, so that a script does not assume success.
 //!
-//! By that name the static program is started, which runs hooks itself and becomes us for all else.
+//! The static program is started under that name; it runs hooks itself and executes gpusetup for all other commands.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -11,26 +10,26 @@ use std::process::Command;
 
 use crate::error::Error;
 
-/// The name by which we are that program.
+/// The name under which this program acts as nvidia-ctk.
 const NAME: &str = "nvidia-ctk";
 
-/// Where hooks are.
+/// The program that runs hooks.
 const HOOKS: &str = "/usr/lib/gpu-container/gpu-container";
 
-/// What says which program a spec names as hook, now and formerly.
+/// The flags that name the hook's program for a spec, now and in earlier versions.
 const HOOK_FLAGS: [&str; 2] = ["nvidia-cdi-hook-path", "nvidia-ctk-path"];
 
-/// What a command line stands for.
+/// The meaning of a command line.
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
-    /// A command line of ours, its program's name first.
+    /// A command line of gpusetup, beginning with the program's name.
     Ours(Vec<OsString>),
-    /// Another program of ours, and its arguments.
+    /// Another of our programs, with its arguments.
     Hook(&'static str, Vec<OsString>),
 }
 
-/// The command line of ours that this process was started with, by whichever name. Becomes
-/// the hook where it stands for one.
+/// The command line of gpusetup that this process was started with, under either name. If it means a hook, this
+/// process executes the hook instead.
 pub fn command_line(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     let Some((program, rest)) = words.split_first().filter(|(first, _)| is_called(first)) else {
         return Ok(words);
@@ -45,7 +44,7 @@ pub fn command_line(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     }
 }
 
-/// Whether a program called so is `nvidia-ctk`.
+/// Whether a program with this name is `nvidia-ctk`.
 fn is_called(program: &OsString) -> bool {
     Path::new(program).file_name() == Some(NAME.as_ref())
 }
@@ -74,8 +73,8 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
     let command = words.command.clone();
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     match command.as_slice() {
-        // Where the name is still a link to us, as an older package left it: between two steps of an
-        // upgrade a container must start, too.
+        // An older package has left the name as a link to us. A container must also start between two steps of an
+        // upgrade.
         ["hook", ..] => {
             let hook = std::iter::once("hook".into());
             return Ok(Meaning::Hook(
@@ -83,7 +82,7 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
                 hook.chain(after(args, "hook")).collect(),
             ));
         }
-        // Of our command, whose flags those of theirs become.
+        // The help of our command, into whose flags theirs are translated.
         ["runtime", ..] if wants_help => return Ok(help_of("install")),
         ["config", ..] if wants_help => return Ok(help_of("config")),
         ["info"] if wants_help => return Ok(help_of("detect")),
@@ -95,7 +94,7 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
             let args = hook_path(args, is_our_hook)?;
             return Ok(Meaning::Ours(same_command(&args, &command, &ours)));
         }
-        // The flags of these are the same in both.
+        // These commands have the same flags in both programs.
         ["cdi", "list"] | ["cdi", "transform", "root"] | ["system", _] => {
             return Ok(Meaning::Ours(same_command(args, &command, &ours)));
         }
@@ -140,7 +139,7 @@ fn configure(words: &mut Words, ours: &mut Vec<OsString>) -> Result<(), Error> {
     if words.flag(&["nvidia-set-as-default", "set-as-default"])? {
         ours.push("--default-runtime".into());
     }
-    // gpusetup turns CDI on wherever the engine has it.
+    // gpusetup enables CDI in every engine that has it.
     let _ = words.flag(&["cdi.enabled", "cdi.enable", "enable-cdi"])?;
     for (flag, default) in [
         ("nvidia-runtime-name", "nvidia"),
@@ -177,8 +176,8 @@ fn config(words: &mut Words, ours: &mut Vec<OsString>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Its flag for the program that a spec names as hook, as ours. Another program than our own is
-/// refused: it would not know what our spec asks of it, and containers would lack their links.
+/// Translates the flag for the program that a spec names as its hook. Any program but our own is refused: it would
+/// not understand the arguments in our spec, and containers would lack their links.
 fn hook_path(args: &[OsString], is_ours: impl Fn(&Path) -> bool) -> Result<Vec<OsString>, Error> {
     let mut ours = Vec::new();
     let mut rest = args.iter();
@@ -224,7 +223,7 @@ fn no_counterpart(flag: &str) -> Error {
     ))
 }
 
-/// Our global flags, then everything from the command on as it is.
+/// Our global flags, then the command and everything after it unchanged.
 fn same_command(args: &[OsString], command: &[&str], globals: &[OsString]) -> Vec<OsString> {
     let mut ours: Vec<OsString> = vec!["gpusetup".into()];
     ours.extend_from_slice(globals);
@@ -239,13 +238,13 @@ fn after(args: &[OsString], word: &str) -> Vec<OsString> {
     rest.cloned().collect()
 }
 
-/// A command line taken apart: the command, and flags with one dash or two.
+/// A parsed command line: the command, and flags with one dash or two.
 struct Words {
     command: Vec<String>,
     flags: Vec<(String, String)>,
 }
 
-/// Flags that stand alone; every other one has a value.
+/// Flags without a value; every other flag has one.
 const ALONE: [&str; 17] = [
     "debug",
     "d",
@@ -300,7 +299,7 @@ impl Words {
         Some(self.flags.remove(at).1)
     }
 
-    /// A flag that is on, off (`=false`) or not there.
+    /// A flag that is on, off (`=false`) or absent.
     fn flag(&mut self, names: &[&str]) -> Result<bool, Error> {
         let mut on = false;
         for name in names {
@@ -318,7 +317,7 @@ impl Words {
         Ok(on)
     }
 
-    /// The last one given.
+    /// The last value of a flag.
     fn value(&mut self, name: &str) -> Option<String> {
         self.values(name).pop()
     }
@@ -408,7 +407,7 @@ mod tests {
             assert_eq!(of(theirs).unwrap(), wanted, "{theirs}");
         }
         assert!(of("cdi generate --nvidia-ctk-path=/usr/bin/nvidia-ctk").is_err());
-        // As the program is called: no such file is ours here.
+        // A path that does not exist is not one of our programs.
         assert!(super::tests::of("cdi generate --nvidia-cdi-hook-path=/no/such").is_err());
     }
 

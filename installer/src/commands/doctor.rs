@@ -146,14 +146,16 @@ fn explained(host: &Host, common: &Common) -> Result<Exit, Error> {
     }
     let text = end_of(&mut input, explain::LIMIT);
     let text = text.map_err(Error::file(Path::new("standard input"), "read"))?;
-    let mut found: Vec<(Candidate, Here)> = explain::explain(&text)
+    let mut explanations: Vec<(Candidate, Here)> = explain::explain(&text)
         .into_iter()
         .take(CANDIDATES)
         .map(|c| (c, doctor::confirm(host, c.problem)))
         .collect();
     // The sort is stable: confirmed problems first, each group still the likeliest first.
-    found.sort_by_key(|(_, here)| !matches!(here, Here::Confirmed(_)));
-    let is_confirmed = found.iter().any(|(_, h)| matches!(h, Here::Confirmed(_)));
+    explanations.sort_by_key(|(_, here)| !matches!(here, Here::Confirmed(_)));
+    let is_confirmed = explanations
+        .iter()
+        .any(|(_, h)| matches!(h, Here::Confirmed(_)));
     let others = if is_confirmed {
         Vec::new()
     } else {
@@ -162,9 +164,9 @@ fn explained(host: &Host, common: &Common) -> Result<Exit, Error> {
         others
     };
     if common.json {
-        let document = render::explained_document(&found, &others);
+        let document = render::explained_document(&explanations, &others);
         stdio::result(&format!("{document}\n"));
-    } else if found.is_empty() {
+    } else if explanations.is_empty() {
         stdio::result(&render::unknown(Screen::output(common.plain)));
         if !others.is_empty() {
             stdio::result(&render::explained(
@@ -175,12 +177,12 @@ fn explained(host: &Host, common: &Common) -> Result<Exit, Error> {
         }
     } else {
         stdio::result(&render::explained(
-            &found,
+            &explanations,
             &others,
             Screen::output(common.plain),
         ));
     }
-    Ok(Exit::if_failed(found.is_empty()))
+    Ok(Exit::if_failed(explanations.is_empty()))
 }
 
 /// The last `limit` bytes of the input, however long it is: the end of a log matters most.

@@ -82,8 +82,8 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let asks = Screen::error(common.plain);
     let mut plan = install_planner::plan(host, &request)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
-        let seen = status::HostStatus::of(host)?;
-        stdio::say!("{}", seen.text(host, asks).trim_end());
+        let host_status = status::HostStatus::of(host)?;
+        stdio::say!("{}", host_status.text(host, asks).trim_end());
         if request.only.is_empty() {
             match picked(&plan, request.restart, asks, &session.signals)? {
                 Picked::AsPlanned => {}
@@ -148,7 +148,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
 
 /// Which engines the user wants to set up.
 enum Picked {
-    /// Those of the plan: there was nothing to choose.
+    /// The engines of the plan: there was nothing to choose.
     AsPlanned,
     /// None of them.
     Nothing,

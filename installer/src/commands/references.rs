@@ -15,11 +15,11 @@ pub fn run(host: &Host, common: &Common, args: &ReferencesArgs) -> Result<Exit, 
         stdio::result(&references::shell_variables());
         return Ok(Exit::Done);
     }
-    let found = find(host, &args.packages, args.after_undo)?;
+    let references = find(host, &args.packages, args.after_undo)?;
     if common.json {
-        stdio::result(&format!("{}\n", references::document(&found)));
+        stdio::result(&format!("{}\n", references::document(&references)));
     } else {
-        stdio::result(&references::text(&found, Screen::output(common.plain)));
+        stdio::result(&references::text(&references, Screen::output(common.plain)));
     }
-    Ok(found.exit())
+    Ok(references.exit())
 }

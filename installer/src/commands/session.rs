@@ -16,7 +16,7 @@ pub fn open_host(common: &Common) -> Result<Host, Error> {
     Host::open_with_policy(&common.root, common.driver_root.as_deref())
 }
 
-/// Who may run a command on the live host. Anyone may change a directory tree that they can write.
+/// Which user may run a command on the live host. Any user may change a directory tree that they can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
     /// Root, or a user with a rootless Docker.
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
             EarlierRun::Leave => None,
         };
         if recovered.is_some() {
-            // Whoever depends on it gets its error.
+            // A caller that depends on it gets its error.
             let _ = host.read_policy_again();
         }
         Ok(Self {

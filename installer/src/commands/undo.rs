@@ -131,8 +131,8 @@ fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Erro
     Ok(())
 }
 
-/// Refuses an undo after which existing containers could not start again, or if nobody can tell
-/// whether there are such containers.
+/// Refuses an undo after which existing containers could not start again, or if it is not known whether there are
+/// such containers.
 fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
     let (mut dependents, mut unknown) = (Vec::new(), Vec::new());
     for (engine, _) in &plan.engines {

@@ -79,7 +79,7 @@ fn text(outcome: &Outcome) -> String {
         let why = verify::NO_CONTAINER;
         text.push_str(&format!("  {name:<11} not verified: {why}\n"));
     }
-    // Last, so that nobody reads over it.
+    // Printed last, so that it is not overlooked.
     for reason in outcome.reasons() {
         text.push_str(&format!("Not verified: {reason}\n"));
     }

@@ -7,15 +7,15 @@ use std::ops::Range;
 use gpu_host::Root;
 use gpu_host::root::FailedRead;
 
-/// Keeps track of what could not be looked at for the check that is running.
+/// Records what the running check could not examine.
 pub(super) struct FailedReads<'a> {
     root: &'a Root,
-    /// What failed otherwise: a text that nobody can parse, a question without an answer.
+    /// Other failures: a text that cannot be parsed, a query without an answer.
     others: RefCell<Vec<String>>,
     of_facts: RefCell<Vec<FailureSpan>>,
 }
 
-/// Which failures belong to a fact: a part of the root's list, and of the others.
+/// Which failures belong to a fact: a range of the root's list, and one of the others.
 #[derive(Clone, Default)]
 struct FailureSpan {
     reads: Range<usize>,
@@ -31,12 +31,12 @@ impl<'a> FailedReads<'a> {
         }
     }
 
-    /// Notes why something could not be looked at.
+    /// Records why something could not be examined.
     pub(super) fn note(&self, why: String) {
         self.others.borrow_mut().push(why);
     }
 
-    /// What `look` returns, and why it could not look at everything.
+    /// The result of `look`, and why it could not examine everything.
     pub(super) fn watched<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<FailedRead>) {
         let (value, spans) = self.spans_of(look);
         let mut failed: Vec<FailedRead> = Vec::new();
@@ -57,8 +57,7 @@ impl<'a> FailedReads<'a> {
         (value, failed)
     }
 
-    /// Runs `look` and returns which failures belong to it. They also count for the caller that is
-    /// being watched around it.
+    /// Runs `look` and returns which failures belong to it. They also count for an enclosing watch.
     fn spans_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<FailureSpan>) {
         let before = self.of_facts.replace(Vec::new());
         let (start, start_others) = (self.root.failed_read_count(), self.others.borrow().len());
@@ -79,7 +78,7 @@ impl<'a> FailedReads<'a> {
     }
 }
 
-/// A fact, gathered when the first check asks for it.
+/// A fact, gathered when the first check needs it.
 pub(super) struct Fact<T>(OnceCell<(T, Vec<FailureSpan>)>);
 
 impl<T> Default for Fact<T> {
@@ -98,7 +97,7 @@ impl<T> Fact<T> {
         value
     }
 
-    /// The fact itself; `None` if nobody asked for it.
+    /// The fact itself; `None` if no check has needed it.
     pub(super) fn into_inner(self) -> Option<T> {
         self.0.into_inner().map(|(value, _)| value)
     }
@@ -132,7 +131,7 @@ mod tests {
             1
         );
         assert!(watched(&|| root.read("/none").is_ok()).is_empty());
-        // What failed otherwise counts in the same way.
+        // Other failures count in the same way.
         let text = Fact::default();
         let ask = || {
             *text.get(&failed, || {

@@ -1,32 +1,22 @@
 //! The facts of the host that the checks share. Each is read when the first check asks for it.
 
-use std::any::Any;
-use std::cell::OnceCell;
 use std::fmt::Display;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use cdi::{Registry, SPEC_DIRS, Spec};
+use cdi::{Registry, SPEC_DIRS};
 use gpu_host::root::FailedRead;
 use gpu_host::{Inventory, Mismatch, Options, init, platform};
 use gpu_inject::policy::Policy;
 
 use crate::doctor::fact::{Fact, FailedReads};
-use crate::engines::containerd::Containerd;
-use crate::engines::containerd::edits::Place;
-use crate::engines::containerd::files::Files;
-use crate::engines::crio::Crio;
-use crate::engines::crio::config::MergedConfig;
-use crate::engines::docker::Docker;
-use crate::engines::docker::context::CurrentDaemon;
-use crate::engines::docker::daemon_json::DaemonJson;
+use crate::doctor::spec_files::{self, SpecFile};
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::host::policy_file::HostPolicy;
-use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 use crate::model::toolkit_traces::OtherToolkits;
@@ -50,41 +40,7 @@ pub struct Pci {
     pub is_switch: bool,
 }
 
-/// A file in a directory of CDI specs.
-pub struct SpecFile {
-    /// Its path.
-    pub path: PathBuf,
-    /// That of its directory: of two specs, the one in the later directory counts.
-    priority: usize,
-    content: io::Result<Vec<u8>>,
-    spec: OnceCell<Option<Spec>>,
-}
-
-/// Whether engines read a spec of that name.
-pub fn is_spec_name(path: &Path) -> bool {
-    let end = path.extension();
-    end.is_some_and(|e| e == "json" || e == "yaml")
-}
-
-impl SpecFile {
-    /// Whether engines read a file of that name.
-    pub fn is_read(&self) -> bool {
-        is_spec_name(&self.path)
-    }
-
-    /// The spec in it; `None` if it has none that can be parsed.
-    pub fn spec(&self) -> Option<&Spec> {
-        let parse = || Spec::parse(self.text()?.as_bytes()).ok();
-        self.spec.get_or_init(parse).as_ref()
-    }
-
-    /// Its text, if it has one.
-    pub fn text(&self) -> Option<&str> {
-        std::str::from_utf8(self.content.as_ref().ok()?).ok()
-    }
-}
-
-/// An engine with the changes that its files lack, or the error that kept us from telling.
+/// An engine with the changes that its files lack, or the error that prevented determining them.
 pub type Lost<'a> = (&'a dyn Engine, Result<Vec<Change>, Error>);
 
 /// The host, as the checks see it.
@@ -129,18 +85,18 @@ impl<'a> HostFacts<'a> {
         }
     }
 
-    /// What `look` returns, and the reads that failed for it: its own and those of every fact it
-    /// used, even if another check had that fact read.
+    /// The result of `look`, and the reads that failed for it: its own and those of every fact it used, even if
+    /// another check was the first to need that fact.
     pub fn watched<T>(&self, look: impl FnOnce(&Self) -> T) -> (T, Vec<FailedRead>) {
         self.failed.watched(|| look(self))
     }
 
-    /// The value. An error is noted: the check that asks could not look.
+    /// The value. An error is recorded: the running check could not examine it.
     pub fn ok<T, E: Display>(&self, result: Result<T, E>) -> Option<T> {
         result.map_err(|e| self.failed.note(e.to_string())).ok()
     }
 
-    /// The value of an answer. That it is not known is noted.
+    /// The value of an answer. An unknown answer is recorded.
     pub fn known<T>(&self, answer: Answer<T>) -> Option<T> {
         match answer {
             Answer::Known(value) => Some(value),
@@ -152,10 +108,10 @@ impl<'a> HostFacts<'a> {
         }
     }
 
-    /// A file's text; `None` if the file is missing or cannot be read, which is noted.
+    /// A file's text; `None` if the file is missing or cannot be read, which is recorded.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let read = self.host.root().read_to_string(path);
-        // The root notes what the system refuses; not what it is that was read.
+        // The root records only what the system refuses, not content that cannot be used.
         if let Err(e) = &read
             && matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::FileTooLarge)
         {
@@ -164,7 +120,13 @@ impl<'a> HostFacts<'a> {
         read.ok()
     }
 
-    /// Whether a path is there.
+    /// The same, from the engine that has read the file, if there is one.
+    pub fn engine_text(&self, path: &Path) -> Option<String> {
+        let known = self.engines().iter().find_map(|e| e.text_of(path));
+        known.map(str::to_owned).or_else(|| self.text(path))
+    }
+
+    /// Whether a path exists.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.host.root().exists(path)
     }
@@ -274,7 +236,7 @@ impl<'a> HostFacts<'a> {
             };
             let changes = self.ok(gpu_files::described(self.host, inventory));
             let mut changes = changes.unwrap_or_default();
-            // Without an answer, nothing is said of the spec.
+            // Without an answer, nothing is reported about the spec.
             let is_left = self.ok(other_toolkits::spec_is_left(self.host));
             if is_left != Some(false) {
                 let spec = Path::new(gpu_inject::generate::SPEC_PATH);
@@ -368,83 +330,30 @@ impl<'a> HostFacts<'a> {
         Some(version.split(['-', '+', '~']).next()?.to_owned())
     }
 
-    /// The engines themselves, for a plan that owns them.
+    /// The engines themselves, for a plan that takes ownership of them.
     pub fn into_engines(self) -> Engines {
         let host = self.host;
         let engines = self.engines.into_inner();
         engines.unwrap_or_else(|| engines::detect(host))
     }
 
-    /// The engine with that name, with what it has read of its files.
-    fn engine_as<T: Engine>(&self, name: &str) -> Option<&T> {
-        let engine: &dyn Any = self.engine(name)?;
-        engine.downcast_ref()
-    }
-
-    /// The unit of the system's Docker, if that is here.
-    pub fn docker_unit(&self) -> Option<&Unit> {
-        Some(self.engine_as::<Docker>("docker")?.unit())
-    }
-
-    /// The daemon that plain `docker` talks to, if the system's Docker is here.
-    pub fn docker_target(&self) -> Option<&CurrentDaemon> {
-        Some(self.engine_as::<Docker>("docker")?.target())
-    }
-
-    /// The daemon.json of the system's Docker, if that is here.
-    pub fn daemon_json(&self) -> Option<Result<&DaemonJson, &Error>> {
-        Some(self.engine_as::<Docker>("docker")?.daemon_json())
-    }
-
-    /// containerd's files, if it is here as an engine of its own.
-    pub fn containerd(&self) -> Option<(&Place, Result<&Files, &Error>)> {
-        let containerd: &Containerd = self.engine_as("containerd")?;
-        Some((containerd.layout.place(), containerd.files.as_ref()))
-    }
-
-    /// CRI-O's merged files, if it is here.
-    pub fn crio(&self) -> Option<Result<&MergedConfig, &Error>> {
-        Some(self.engine_as::<Crio>("crio")?.merged())
-    }
-
-    /// Whether CRI-O is here with our drop-in.
-    pub fn has_crio_drop_in(&self) -> bool {
-        let crio: Option<&Crio> = self.engine_as("crio");
-        crio.is_some_and(|crio| crio.has_drop_in(self.host))
-    }
-
     /// The files in the directories of CDI specs, whatever their names.
     pub fn spec_files(&self) -> &[SpecFile] {
         self.specs.get(&self.failed, || {
             let dirs = SPEC_DIRS.iter().enumerate();
-            let files = dirs.flat_map(|(priority, dir)| {
-                self.entries(dir)
-                    .into_iter()
-                    .map(move |path| (priority, path))
-            });
-            let read = files.map(|(priority, path)| SpecFile {
-                content: self.host.root().read(&path),
-                spec: OnceCell::new(),
-                priority,
-                path,
-            });
-            read.collect()
+            let files =
+                dirs.flat_map(|(n, dir)| self.entries(dir).into_iter().map(move |f| (n, f)));
+            let root = self.host.root();
+            files
+                .map(|(n, path)| SpecFile::read(root, n, path))
+                .collect()
         })
     }
 
     /// The CDI specs of this host, as engines read them.
     pub fn registry(&self) -> &Registry {
-        self.registry.get(&self.failed, || {
-            let files = self.spec_files().iter().filter(|file| file.is_read());
-            let files = files.map(|file| {
-                let content = match &file.content {
-                    Ok(bytes) => Ok(bytes.clone()),
-                    Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
-                };
-                (file.path.clone(), file.priority, content)
-            });
-            Registry::as_engines(files)
-        })
+        let make = || spec_files::registry(self.spec_files());
+        self.registry.get(&self.failed, make)
     }
 
     /// The policy that applies when a container starts, or why it cannot be read.

@@ -73,9 +73,9 @@ pub fn are_safe(ids: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The plan for the safe findings; if `ids` is not empty, only for those of them. It is made of the
-/// facts that the checks have read, and owns their engines. What only a check could not read is no
-/// reason to refuse it; what the plan itself needs and could not read is one.
+/// The plan for the safe findings; if `ids` is not empty, only for those among them. It is made from the facts that
+/// the checks have read, and takes ownership of their engines. Files that only a check could not read do not prevent
+/// the plan, but files that the plan itself needs do.
 pub fn plan(facts: HostFacts, findings: &[Finding], ids: &[String]) -> Result<Mending, Error> {
     let (parts, failed) = facts.watched(|facts| parts(facts, findings, ids));
     let parts = parts?;

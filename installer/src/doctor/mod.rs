@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod checks;
+mod engine_facts;
 pub mod explain;
 mod fact;
 pub mod facts;
@@ -13,6 +14,7 @@ pub mod fix;
 #[cfg(test)]
 mod page;
 pub mod render;
+mod spec_files;
 
 use catalog::Problem;
 use facts::HostFacts;

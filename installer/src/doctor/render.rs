@@ -197,7 +197,7 @@ pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], screen: S
             line("", command);
         }
         match here {
-            Here::Confirmed(seen) => line("here", &format!("yes: {seen}")),
+            Here::Confirmed(evidence) => line("here", &format!("yes: {evidence}")),
             Here::NotSeen => line("here", "the check for it finds nothing on this host now"),
             Here::NoCheck => {}
         }
@@ -248,12 +248,16 @@ pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) 
                 "matched",
                 json!(candidate.matched),
             );
-            let (here, seen) = match here {
-                Here::Confirmed(seen) => ("confirmed", Some(seen)),
+            let (here, evidence) = match here {
+                Here::Confirmed(evidence) => ("confirmed", Some(evidence)),
                 Here::NotSeen => ("not-seen", None),
                 Here::NoCheck => ("no-check", None),
             };
-            with(with(value, "here", json!(here)), "evidence", json!(seen))
+            with(
+                with(value, "here", json!(here)),
+                "evidence",
+                json!(evidence),
+            )
         })
         .collect();
     let others: Vec<Value> = others

@@ -1,8 +1,7 @@
 //! The differences between two sequences of texts, such as the lines of two files.
 //!
-//! The library's own functions can compare by any of its algorithms, and each algorithm is in the
-//! program once more for each type that it is called with: 0.9 MB for three callers. This is the one
-//! call for all of them.
+//! The library's own functions can use any of its algorithms, and the program contains each algorithm again for each
+//! type that a function is called with: 0.9 MB for three callers. This module is the only caller, for one type.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -10,14 +9,14 @@ use std::time::Instant;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 use similar::{Change, DiffOp, DiffableStr, group_diff_ops};
 
-/// What to do with the words of the old sequence to get the new one. After `until` a diff becomes
-/// coarser, but is still correct.
+/// The operations that turn the old sequence of words into the new one. After `until` a diff becomes coarser, but is
+/// still correct.
 pub fn operations(old: &[&str], new: &[&str], until: Option<Instant>) -> Vec<DiffOp> {
     let whole = |words: &[&str]| -> Range<usize> { 0..words.len() };
-    let mut found = Compact::new(Replace::new(Capture::new()), old, new);
+    let mut hook = Compact::new(Replace::new(Capture::new()), old, new);
     // A `Capture` does not fail.
-    let _ = myers::diff_deadline(&mut found, old, whole(old), new, whole(new), until);
-    found.into_inner().into_inner().into_ops()
+    let _ = myers::diff_deadline(&mut hook, old, whole(old), new, whole(new), until);
+    hook.into_inner().into_inner().into_ops()
 }
 
 /// Two texts, compared line by line.
@@ -35,7 +34,7 @@ impl<'a> LineDiff<'a> {
         }
     }
 
-    /// The lines that changed, each group with so many unchanged lines around it.
+    /// The changed lines, in groups with this number of unchanged lines around each.
     pub fn groups(&self, context: usize) -> Vec<Vec<Change<&'a str>>> {
         let operations = operations(&self.old, &self.new, None);
         let groups = group_diff_ops(operations, context).into_iter();
@@ -56,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// As the library itself shows the difference of two texts.
+    /// The same format as the library's own display of a difference between two texts.
     fn by_library(old: &str, new: &str, context: usize) -> Vec<Vec<String>> {
         let diff = TextDiff::from_lines(old, new);
         let line = |change: Change<&str>| format!("{:?} {:?}", change.tag(), change.value());

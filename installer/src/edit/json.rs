@@ -33,10 +33,10 @@ fn ensure_no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
     let mut todo: Vec<CstNode> = root.children();
     while let Some(node) = todo.pop() {
         if let Some(object) = node.as_object() {
-            let mut seen = HashSet::new();
+            let mut names = HashSet::new();
             for property in object.properties() {
                 let name = property.decoded_name().unwrap_or_default();
-                if !seen.insert(name.clone()) {
+                if !names.insert(name.clone()) {
                     return Err(EditError::Duplicate(name));
                 }
             }
@@ -62,10 +62,10 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
     checked(made, &wanted)
 }
 
-/// Checks that the editor did what was asked and nothing else.
+/// Checks that the editor made the requested change and no other.
 fn checked(made: String, wanted: &Value) -> Result<String, EditError> {
     match serde_json::from_str::<Value>(&made) {
-        Ok(found) if found == *wanted => Ok(made),
+        Ok(result) if result == *wanted => Ok(made),
         _ => Err(EditError::Inexact),
     }
 }
@@ -124,7 +124,7 @@ pub(super) fn remove(
             continue;
         };
         if get(&before, path) == Some(value) {
-            // Somebody has put it back already.
+            // The old value has been restored already.
             continue;
         }
         if get(&after, path) != Some(value) {

@@ -1,27 +1,25 @@
-//! What a TOML value means, apart from how it is written: `'x'` and `"x"`, layout, the order of
-//! keys, and inline tables or tables with headers are the same. Programs write the files of users
-//! anew in their own style (containerd's `config dump` and `config migrate`, nodeadm).
+//! The meaning of a TOML value, apart from its form: `'x'` and `"x"`, layout, the order of keys, and inline tables or
+//! tables with headers mean the same. Programs rewrite users' files in their own style (containerd's `config dump`
+//! and `config migrate`, nodeadm).
 
 use std::collections::BTreeMap;
 
-use toml_edit::{Item, Value};
+use toml_edit::{DocumentMut, Item, Value};
 
-use super::toml::parse;
-
-/// What an item means. JSON has `serde_json::Value` for this.
+/// The meaning of an item. For JSON, `serde_json::Value` serves this purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    /// A table, of whatever form.
-    Table(BTreeMap<String, Meaning>),
-    /// An array, of whatever form.
-    List(Vec<Meaning>),
+pub enum TomlMeaning {
+    /// A table, in any form.
+    Table(BTreeMap<String, TomlMeaning>),
+    /// An array, in any form.
+    List(Vec<TomlMeaning>),
     /// Text.
     Text(String),
-    /// A truth value.
+    /// A boolean.
     Boolean(bool),
     /// A whole number.
     Integer(i64),
-    /// A number; by its bits, so that NaN equals itself.
+    /// A number, compared by its bits, so that NaN equals itself.
     Float(u64),
     /// A date, a time, or both.
     Date(String),
@@ -29,8 +27,8 @@ pub enum Meaning {
     Nothing,
 }
 
-impl Meaning {
-    /// What an item means.
+impl TomlMeaning {
+    /// The meaning of an item.
     pub fn of(item: &Item) -> Self {
         if let Some(table) = item.as_table_like() {
             let members = table.iter().map(|(k, item)| (k.to_owned(), Self::of(item)));
@@ -46,7 +44,7 @@ impl Meaning {
         }
     }
 
-    /// What a value means.
+    /// The meaning of a value.
     pub fn of_value(value: &Value) -> Self {
         match value {
             Value::String(text) => Self::Text(text.value().clone()),
@@ -59,9 +57,9 @@ impl Meaning {
         }
     }
 
-    /// What a whole text means; `None` if it is not TOML.
+    /// The meaning of a whole text; `None` if it is not TOML.
     pub fn of_text(text: &str) -> Option<Self> {
-        Some(Self::of(parse(text).ok()?.as_item()))
+        Some(Self::of(text.parse::<DocumentMut>().ok()?.as_item()))
     }
 
     /// What is at a key path.
@@ -81,17 +79,18 @@ impl Meaning {
 
 /// Whether two items mean the same.
 pub fn same(one: &Item, other: &Item) -> bool {
-    Meaning::of(one) == Meaning::of(other)
+    TomlMeaning::of(one) == TomlMeaning::of(other)
 }
 
 /// Whether two values mean the same.
 pub fn same_value(one: &Value, other: &Value) -> bool {
-    Meaning::of_value(one) == Meaning::of_value(other)
+    TomlMeaning::of_value(one) == TomlMeaning::of_value(other)
 }
 
 /// Whether two texts are TOML and mean the same. Comments do not count.
 pub fn same_text(one: &str, other: &str) -> bool {
-    one == other || Meaning::of_text(one).is_some_and(|one| Some(one) == Meaning::of_text(other))
+    one == other
+        || TomlMeaning::of_text(one).is_some_and(|one| Some(one) == TomlMeaning::of_text(other))
 }
 
 #[cfg(test)]
@@ -123,7 +122,7 @@ mod tests {
     }
 
     proptest! {
-        /// What another writer makes of a document means the same, and a changed value does not.
+        /// A document rewritten by another program means the same, and a document with a changed value does not.
         #[test]
         fn another_writer_changes_nothing(members in prop::collection::btree_map("[a-z.' ]{1,6}", "[ -~äß🦀]{0,12}", 1..6)) {
             let table: toml::Table = members.iter().map(|(k, v)| (k.clone(), toml::Value::from(v.as_str()))).collect();

@@ -22,9 +22,9 @@ pub fn remove_ours(
         MergeKind::Toml { keys } => toml::remove(current, before, after, keys).map(Some),
         MergeKind::Block { begin, end } => block::remove(current, after, begin, end).map(Some),
         MergeKind::Generated => Ok(before.map(str::to_owned)),
-        // The link is somebody else's by now.
+        // The link belongs to another tool or user by now.
         MergeKind::Link => Ok(Some(current.to_owned())),
-        // Rewritten in another style, it is still what we wrote.
+        // If the text was rewritten in another style, it is still what we wrote.
         MergeKind::Own if meaning::same_text(current, after) => Ok(before.map(str::to_owned)),
         MergeKind::Own => Err(EditError::Conflict("the file".into())),
     }
@@ -36,7 +36,7 @@ pub fn revert(done: &Change, current: Option<&str>) -> Result<Option<String>, Ed
         (Some(current), Some(after)) => {
             remove_ours(&done.kind, current, done.before.as_deref(), after)
         }
-        // We removed the file, and nobody has created it again.
+        // We removed the file, and it has not been created again.
         (None, None) => Ok(done.before.clone()),
         // The user removed or created the file, so it contains nothing of ours.
         _ => Ok(current.map(str::to_owned)),

@@ -85,10 +85,10 @@ fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), Ed
     Ok(())
 }
 
-/// Checks that the editor did what was asked and nothing else.
+/// Checks that the editor made the requested change and no other.
 fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
     match table(&made) {
-        Ok(found) if found == *wanted => Ok(made),
+        Ok(result) if result == *wanted => Ok(made),
         _ => Err(EditError::Inexact),
     }
 }
@@ -120,7 +120,7 @@ pub(super) fn remove(
             continue;
         };
         if get(&before, &names).is_some_and(|old| same(old, item)) {
-            // Somebody has put it back already.
+            // The old value has been restored already.
             continue;
         }
         if !get(&after, &names).is_some_and(|ours| same(ours, item)) {
@@ -230,7 +230,7 @@ mod tests {
     fn undo_knows_our_values_however_they_are_written() {
         let after = set(TEXT, &ours()).unwrap();
         for quote in ['"', '\''] {
-            let ours = format!("BinaryName = {quote}/usr/bin/gpu-container-runtime{quote} # sic");
+            let ours = format!("BinaryName =  {quote}/usr/bin/gpu-container-runtime{quote}");
             let lines = after.lines().map(|line| match line.split_once(" = ") {
                 Some(("BinaryName", _)) => ours.clone(),
                 _ => line.to_owned(),

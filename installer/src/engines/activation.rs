@@ -15,8 +15,8 @@ pub enum Activation {
     Restart {
         /// The service.
         of: Activated,
-        /// Containers that run now and that the restart stops; they are started again. If they are
-        /// not known, none could be.
+        /// Running containers that the restart stops and that are started again afterwards. If they are not known,
+        /// none can be started.
         containers: Answer<Vec<String>>,
     },
 }

@@ -1,5 +1,5 @@
-//! Detects programs that start containers but have nothing for us to configure: they need our CDI
-//! spec, or `nvidia-container-cli`, or nothing. clients.toml tells which.
+//! Detects programs that start containers but have nothing for us to configure: they need our CDI spec, or
+//! `nvidia-container-cli`, or nothing, as listed in clients.toml.
 
 use std::path::PathBuf;
 use std::time::Duration;

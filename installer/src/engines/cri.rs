@@ -1,5 +1,5 @@
-//! The command lines that run the built-in image as pods, through CRI. They are of a program of its
-//! own, `cri-client`: the gRPC that it speaks has no place in gpusetup.
+//! Builds the command lines that run the built-in image as pods, through CRI. They start a separate program,
+//! `cri-client`, so that gpusetup does not contain gRPC.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::host::Host;
 
 /// The program that speaks CRI.
 pub const CLIENT: &str = "/usr/lib/gpu-container/cri-client";
-/// An annotation by which a container asks for a device (CDI SPEC.md).
+/// An annotation by which a container requests a device (CDI SPEC.md).
 const ANNOTATION: &str = "cdi.k8s.io/gpusetup=nvidia.com/gpu=all";
 
-/// The ways to ask for GPUs that are tried.
+/// The ways to request GPUs that are tested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodWays {
     /// The runtime handler `nvidia`.
@@ -26,9 +26,9 @@ pub struct PodWays {
 /// Where an engine's pods get the image from.
 #[derive(Clone, Copy, Debug)]
 pub enum ImageSource<'a> {
-    /// It was loaded.
+    /// It has been loaded into the engine.
     Loaded,
-    /// The client gives the engine this archive.
+    /// The client serves this archive to the engine.
     Archive(&'a Path),
 }
 
@@ -39,16 +39,16 @@ pub struct Pods<'a> {
     pub socket: &'a str,
     /// Where the image comes from.
     pub image: ImageSource<'a>,
-    /// The image of its sandboxes, if the engine does not tell the client which it is.
+    /// The image of its sandboxes, if the client cannot get it from the engine.
     pub sandbox_image: Option<&'a str>,
     /// The pod's cgroup; empty for the engine's own choice.
     pub cgroup_parent: &'a str,
-    /// The ways to try.
+    /// The ways to test.
     pub ways: PodWays,
 }
 
 impl Pods<'_> {
-    /// The command lines, without those that load the image and remove it.
+    /// The command lines, without those that load and remove the image.
     pub fn probe(&self, host: &Host) -> Probe {
         let client: &[&str] = &[CLIENT, "--socket", self.socket];
         let archive;

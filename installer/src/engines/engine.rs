@@ -12,7 +12,7 @@ use crate::host::answer::Answer;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
-/// Whether an engine is ours to set up.
+/// Whether we can set up an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum Management {
@@ -22,7 +22,7 @@ pub enum Management {
     /// It cannot be set up from here, or not by editing files.
     #[serde(rename = "not-ours")]
     Unmanaged {
-        /// Why not.
+        /// The reason.
         why: String,
         /// What the user can do instead.
         instead: String,
@@ -32,14 +32,14 @@ pub enum Management {
 /// The note for an engine that reads our CDI spec by itself, while there is no spec yet.
 pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
 
-/// What was found out about an engine.
+/// The facts that were detected about an engine.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Its name: `docker`, `containerd`, `podman`.
     pub name: String,
-    /// Whether it is ours to set up.
+    /// Whether we can set it up.
     pub management: Management,
-    /// The version, if it can be found out without starting anything.
+    /// The version, if it can be determined without starting anything.
     pub version: Option<String>,
     /// Whether its service runs.
     pub daemon: DaemonState,
@@ -52,18 +52,18 @@ pub struct Facts {
 /// Whether the service of an engine runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DaemonState {
-    /// Nobody was asked: an engine without a daemon, or in a directory tree.
+    /// Not determined: an engine without a daemon, or in a directory tree.
     Unasked,
     /// It runs.
     Runs,
     /// It does not run.
     Stopped,
-    /// Nobody can tell, for this reason.
+    /// It is not known, for this reason.
     Unknown(String),
 }
 
 impl DaemonState {
-    /// What the daemon of a running host answers.
+    /// The state according to the daemon's answer on a running host.
     pub fn of(host: &Host, ask: impl FnOnce() -> Answer<()>) -> Self {
         if !host.is_live() {
             return Self::Unasked;
@@ -96,17 +96,17 @@ pub struct Probe {
     pub cases: Vec<Case>,
     /// Commands that remove the image again; the last ones may fail.
     pub unload: Vec<Vec<String>>,
-    /// Why nothing can be run here. The cases are then not verified.
+    /// Why no container can be run here. The cases are then not verified.
     pub obstacle: Option<String>,
-    /// Whether containers may never have run here, because nothing uses this way to run them. If
-    /// then not even the one runs that asks for nothing, they are not verified, which is no failure.
+    /// Whether containers may never have run here, because nothing uses this way to run them. If even the container
+    /// that requests nothing does not run, the cases are not verified, which is no failure.
     pub is_unused: bool,
 }
 
 /// One container to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// How it asks for GPUs: `--gpus all`.
+    /// How it requests GPUs: `--gpus all`.
     pub how: String,
     /// The command line. We hold the probe's standard input, and its last word is
     /// [`image::AGAIN`](crate::engines::probe_image::AGAIN).
@@ -116,7 +116,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// How the container asks that should see no GPU.
+    /// How the container that should see no GPU requests GPUs.
     pub const PLAIN: &str = "asking for nothing";
 }
 
@@ -128,16 +128,16 @@ pub fn argv(parts: &[&[&str]]) -> Vec<String> {
 /// One container engine of this host. Methods with a default are for engines with a configuration
 /// and a daemon; an engine that only reads the CDI spec needs none of them.
 pub trait Engine: Any + Send + Sync {
-    /// What was found out about it.
+    /// The facts that were detected about it.
     fn facts(&self) -> &Facts;
 
-    /// Whether it is ours to set up.
+    /// Whether we can set it up.
     fn is_ours(&self) -> bool {
         self.facts().management == Management::Managed
     }
 
-    /// The changes that are needed, in order; empty if everything is as wanted. Fails, and tells
-    /// why, if the configuration cannot be edited safely.
+    /// The changes that are needed, in order; empty if everything is as wanted. Fails, with the reason, if the
+    /// configuration cannot be edited safely.
     fn changes(&self, _host: &Host, _wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         Ok(Vec::new())
     }
@@ -152,14 +152,12 @@ pub trait Engine: Any + Send + Sync {
         false
     }
 
-    /// Whether what we set up reaches its containers: it does not reach those of a client that
-    /// reads no CDI spec.
+    /// Whether our setup reaches its containers: it does not reach those of a client that reads no CDI spec.
     fn is_reached(&self) -> bool {
         true
     }
 
-    /// Problems that keep its containers from GPUs and that are not ours to change, each with what
-    /// to do.
+    /// Problems that keep its containers from GPUs and that we cannot fix, each with what to do.
     fn warnings(&self, _host: &Host) -> Vec<String> {
         Vec::new()
     }
@@ -169,24 +167,22 @@ pub trait Engine: Any + Send + Sync {
         false
     }
 
-    /// Reads its files again, because they were written or rolled back since it was detected. From
-    /// here on, its checks, health and probe use what was read this time.
+    /// Reads its files again, because they were written or rolled back since it was detected. Afterwards its checks,
+    /// health and probe use the new content.
     fn read_again(&mut self, _host: &Host) {}
 
-    /// The text of a file as it was last read, so that nobody has to read it again; `None` if it
-    /// reads no such file.
+    /// The text of a file as it was last read, so that it need not be read again; `None` if the engine reads no such
+    /// file.
     fn text_of(&self, _path: &Path) -> Option<&str> {
         None
     }
 
-    /// The files that it was found to read: where flags have moved its configuration, and what that
-    /// imports.
+    /// The files that it actually reads: configuration files that flags have moved, and their imports.
     fn reads(&self) -> Vec<PathBuf> {
         self.facts().config.iter().cloned().collect()
     }
 
-    /// The file that each of its starts makes anew from others: what that has is gone with its
-    /// next start.
+    /// The file that the engine generates from others at each start. Changes to it are lost at the next start.
     fn rendered(&self) -> Option<&Path> {
         None
     }
@@ -196,8 +192,8 @@ pub trait Engine: Any + Send + Sync {
         Activation::default()
     }
 
-    /// Containers, running or stopped, that could not start again without what we set up:
-    /// `web (--runtime nvidia)`. `None` in a directory tree, and if the engine does not run.
+    /// Containers, running or stopped, that could not start again without our setup: `web (--runtime nvidia)`. `None`
+    /// in a directory tree, and if the engine does not run.
     fn dependent_containers(&self, _host: &Host) -> Answer<Vec<String>> {
         Answer::None
     }
@@ -219,27 +215,26 @@ pub trait Engine: Any + Send + Sync {
         None
     }
 
-    /// Waits a moment for a connection that the restart of another engine has cut.
+    /// Waits a moment until a connection that another engine's restart has cut is restored.
     fn wait_ready(&self, _host: &Host) {}
 
-    /// How the built-in image in that archive runs here; `None` if nothing can be run.
+    /// The commands that run the built-in image in that archive; `None` if nothing can be run.
     fn probe(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
         None
     }
 
-    /// How the built-in image in that archive runs as a pod, through CRI; `None` if this engine runs
-    /// no pods.
+    /// The commands that run the built-in image in that archive as a pod, through CRI; `None` if this engine runs no
+    /// pods.
     fn pods(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
         None
     }
 
-    /// What works in a container now and does not later, which no container can show.
+    /// Things that work in a container now but not later, which no test container can show.
     fn caveats(&self, _host: &Host) -> Vec<String> {
         Vec::new()
     }
 
-    /// Whether containers of it are to be verified; not those of an engine in which nothing is set
-    /// up.
+    /// Whether its containers are to be verified. False for an engine in which nothing is set up.
     fn is_to_be_verified(&self) -> bool {
         true
     }

@@ -23,8 +23,7 @@ use self::engine::Engines;
 use crate::host::Host;
 use crate::host::threads::{self, Work};
 
-/// Where the configuration of any engine can name our programs, or ask for our devices, as shell
-/// patterns.
+/// Where the configuration of any engine can name our programs or request our devices, as shell patterns.
 pub fn config_patterns() -> Vec<String> {
     let lists = [
         docker::CONFIG_PATTERNS,

@@ -208,8 +208,7 @@ impl Engine for Podman {
     }
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
-        // It refuses the spec, and a warning tells so. That is no reason to roll back the other
-        // engines.
+        // Podman refuses the spec, and a warning says so. That is no reason to roll back the other engines.
         let refuses = cdi_versions::too_new(host, "podman", self.version).is_some();
         if refuses || !self.is_reached() {
             return None;

@@ -22,7 +22,7 @@ pub const STAY: &str = "stay";
 /// A program or a library for the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFile {
-    /// Where, relative to the image's root.
+    /// Its path, relative to the image's root.
     pub path: PathBuf,
     /// Its content.
     pub content: Vec<u8>,
@@ -37,7 +37,7 @@ pub fn build(program: &[u8], others: &[ImageFile]) -> io::Result<Vec<u8>> {
         other => other,
     };
     let platform = json!({"architecture": architecture, "os": "linux"});
-    // The command is for a sandbox that runs from this image; all others name theirs.
+    // The default command is for a sandbox that runs from this image; all other containers name their command.
     let config = serde_json::to_vec(&json!({
         "architecture": architecture,
         "os": "linux",

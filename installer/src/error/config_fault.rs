@@ -13,7 +13,7 @@ pub enum ConfigFault {
     Text {
         /// The editor's error.
         source: EditError,
-        /// Who reads the file.
+        /// The reader of the file.
         reader: ConfigReader,
     },
     /// It has a runtime of our name that is not ours.
@@ -28,7 +28,7 @@ pub enum ConfigFault {
         /// Whether the engine gives GPUs by CDI without a runtime.
         cdi_suffices: bool,
     },
-    /// Its runtime of our name has what does not fit our program.
+    /// Its runtime of our name has settings that do not fit our program.
     #[error("has a runtime {name:?} {what}")]
     UnfitRuntime {
         /// The runtime's name.
@@ -53,7 +53,7 @@ pub enum ConfigFault {
         /// The engine.
         engine: String,
     },
-    /// A table of it names the default runtime, and counts before the key that we set.
+    /// A table in it names the default runtime, and takes precedence over the key that we set.
     #[error("has a table default_runtime, and default_runtime_name has no effect beside it")]
     DefaultRuntimeTable,
     /// The engine's built-in template has the table, so nothing can be added to it.
@@ -62,7 +62,7 @@ pub enum ConfigFault {
         /// The key.
         key: String,
     },
-    /// A value would be taken for a part of the template's own language.
+    /// A value would be interpreted as part of the template's own language.
     #[error(
         "would get a value of the usual runtime with {{{{ in it, which a template takes for its own"
     )]
@@ -79,7 +79,7 @@ pub enum ConfigFault {
         /// Our file.
         ours: PathBuf,
     },
-    /// The daemon is started with a flag for the key, and refuses the key beside it.
+    /// The daemon is started with a flag for the key, and does not accept both.
     #[error("starts dockerd with {flag}, and dockerd refuses {key:?} in {} beside it", file.display())]
     FlagClash {
         /// The daemon's flag.
@@ -146,12 +146,12 @@ pub enum ConfigFault {
         /// The mount.
         at: PathBuf,
     },
-    /// It is not as it was when the plan was made.
+    /// It has changed since the plan was made.
     #[error("was changed by somebody else meanwhile")]
     Meanwhile,
 }
 
-/// Who reads a file, as far as that makes a difference to who mends it.
+/// The reader of a file, as far as it matters for the fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigReader {
     /// A program that reads it as its language says.

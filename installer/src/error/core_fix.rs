@@ -1,12 +1,12 @@
-//! What to do about an error of the core library. The library states facts; which of our commands
-//! helps is decided here.
+//! What to do about an error of the core library. The library states facts; this module decides which of our commands
+//! helps.
 
 use gpu_inject::{Error, MigControlFault};
 
 use crate::error::invocation::Invocation;
 use crate::error::system_fix;
 
-/// What to do about it, if there is something.
+/// What to do about the error, if anything helps.
 pub fn of(error: &Error) -> Option<String> {
     use Invocation as I;
     Some(match error {

@@ -8,9 +8,9 @@ pub enum EngineFault {
     /// It does not answer after a restart or reload.
     #[error("did not come back: {said}")]
     NotBack {
-        /// What it said last.
+        /// Its last message.
         said: String,
-        /// What to do, or where more is to be read, if that is known.
+        /// What to do, or where to read more, if that is known.
         fix: Option<String>,
     },
     /// It runs, but uses another configuration than the one that was written.
@@ -18,7 +18,7 @@ pub enum EngineFault {
     OtherConfig {
         /// How its configuration differs.
         how: String,
-        /// Where more is to be read.
+        /// Where to read more.
         fix: String,
     },
     /// Its own checker refuses the configuration that was written.
@@ -27,7 +27,7 @@ pub enum EngineFault {
         /// The checker's message.
         said: String,
     },
-    /// Its own checker refused the configuration as it was found.
+    /// Its own checker refused the configuration before the run changed it.
     #[error("refused its configuration before gpusetup touched it: {said}")]
     RefusedBefore {
         /// The checker's message.
@@ -41,16 +41,16 @@ pub enum EngineFault {
         /// The command that shows what it reads.
         shown_by: String,
     },
-    /// It restarts, and nobody knows which containers that stops.
+    /// It restarts, and it is not known which containers that stops.
     #[error("restarts, and which of its containers run is not known: {why}")]
     ContainersUnknown {
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// Its version is not known, on which depends what it reads.
+    /// Its version is not known, and the version decides what it reads.
     #[error("does not tell its version: {why}")]
     VersionUnknown {
-        /// Why not.
+        /// The reason.
         why: String,
     },
     /// It runs no container at all.
@@ -59,10 +59,10 @@ pub enum EngineFault {
         /// What went wrong.
         detail: String,
     },
-    /// A container that was to see the GPUs does not.
+    /// A container that should see the GPUs does not.
     #[error("({how}): {detail}")]
     NoGpu {
-        /// How it asks for GPUs.
+        /// How it requests GPUs.
         how: String,
         /// What went wrong.
         detail: String,

@@ -20,13 +20,13 @@ pub enum Invocation<'a> {
     ByRuntimeOnly,
     /// The option to give GPUs through CDI only.
     ByCdiOnly,
-    /// The option to replace a runtime of somebody else.
+    /// The option to replace a runtime of another tool or user.
     Adopt,
-    /// The option to leave a runtime of somebody else as it is.
+    /// The option to leave a runtime of another tool or user as it is.
     Leave,
     /// The flag that leaves the engines running as they are.
     NoRestart,
-    /// The flag of `verify` that leaves the daemon-reload out.
+    /// The flag of `verify` that skips the daemon-reload.
     NoDaemonReload,
     /// The flag that repairs problems.
     Fix,
@@ -44,7 +44,7 @@ pub enum Invocation<'a> {
     InstallAsRoot,
     /// The same, for one engine only.
     InstallEngineAsRoot(&'a str),
-    /// Sets engines up and replaces runtimes of somebody else.
+    /// Sets engines up and replaces runtimes of other tools or users.
     InstallAdopting,
     /// Sets engines up and runs no container at the end.
     InstallUnverified,
@@ -52,11 +52,11 @@ pub enum Invocation<'a> {
     Undo,
     /// The same, even if containers need it.
     UndoByForce,
-    /// Ends a run that died.
+    /// Recovers from a run that died.
     Recover,
     /// Shows what is on this host.
     Detect,
-    /// Writes the CDI spec anew.
+    /// Writes the CDI spec again.
     CdiRefresh,
     /// Lists the devices of CDI specs.
     CdiList,

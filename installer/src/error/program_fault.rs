@@ -1,4 +1,4 @@
-//! Why a program of the host that we run did not do its work.
+//! Why a program of the host that we run failed.
 
 use std::io;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::error::system_fix;
 /// Why a program failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ProgramFault {
-    /// It could not be started, or its end not be awaited.
+    /// It could not be started, or waiting for its end failed.
     #[error("{0}")]
     System(#[source] Arc<io::Error>),
-    /// It took longer than it may, and was killed.
+    /// It exceeded its time limit and was killed.
     #[error("not done after {0} s")]
     TooSlow(u64),
-    /// It ended with an error, and this is what it said.
+    /// It ended with an error; this is its message.
     #[error("{0}")]
     Failed(String),
     /// Nothing is run where only a directory tree is changed.
@@ -33,7 +33,7 @@ impl ProgramFault {
             }
             Self::System(e) => system_fix::of(e),
             Self::TooSlow(_) => Some("find out what it waits for, then run this again".into()),
-            // To run it by hand could stop containers, and after a rollback it would not fail.
+            // Running it by hand could stop containers, and after a rollback it would not fail.
             Self::Failed(_) => None,
             Self::InTree => Some(format!("leave {} out", Invocation::Root)),
         }

@@ -12,8 +12,7 @@ pub const SCHEMA: u32 = 2;
 /// Why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A checksum does not match, or it is not such a file at all. The text tells where, as far as
-    /// possible.
+    /// A checksum does not match, or the file is not a state file at all. The text says where, as far as possible.
     Damaged(String),
     /// Something that is not a file, or a dangling link, is in its place, so its content is not
     /// known.

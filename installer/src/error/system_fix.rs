@@ -1,10 +1,10 @@
-//! What to do about an error of the system, told by its number.
+//! What to do about an error of the system, chosen by its error number.
 
 use std::io::{self, ErrorKind};
 
 use crate::host::limits;
 
-/// What to do about it; `None` if its number does not tell.
+/// What to do about the error; `None` if its number does not show that.
 pub fn of(error: &io::Error) -> Option<String> {
     if limits::is_of_open_files(&error.to_string()) {
         return Some(limits::open_files_fix().into());

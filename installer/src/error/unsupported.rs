@@ -6,13 +6,13 @@ use gpu_host::kernel::Way;
 
 use crate::error::invocation::Invocation;
 
-/// Why not.
+/// The reason.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unsupported {
     /// The distribution cannot be set up by writing files.
     #[error("{why}")]
     Distribution {
-        /// Why not.
+        /// The reason.
         why: String,
         /// What to write instead, or where to read more.
         instead: String,
@@ -33,7 +33,7 @@ pub enum Unsupported {
         /// The way.
         way: &'static Way,
     },
-    /// Nothing can restart the engines.
+    /// No service manager can restart the engines.
     #[error("systemd does not run here, so {} cannot be restarted", services.join(" and "))]
     NoSystemd {
         /// The services to restart.
@@ -61,21 +61,21 @@ pub enum Unsupported {
     EngineMissing {
         /// The name.
         name: String,
-        /// The engines that are there.
+        /// The engines that were found.
         found: Vec<String>,
     },
-    /// The engine belongs to the system, and this user sets up only their own.
+    /// The engine belongs to the system, and this user can set up only their own.
     #[error("{engine} is the system's, not this user's")]
     EngineOfSystem {
         /// The engine.
         engine: String,
     },
-    /// The engine cannot be set up by us.
+    /// We cannot set up the engine.
     #[error("{engine}: {why}")]
     Unmanaged {
         /// The engine.
         engine: String,
-        /// Why not.
+        /// The reason.
         why: String,
         /// What to do instead.
         instead: String,

@@ -1,23 +1,22 @@
-//! An answer of the outside: of a program, of a socket, or of files that another program keeps.
+//! The answer to a query of a program, a socket or a file of another program, which may also be unknown.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use gpu_host::Root;
 use serde_json::Value;
 
-use crate::host::Host;
-
-/// What the outside answered. A question without an answer is not a no: whoever would go ahead on
-/// [`Answer::None`] stops on [`Answer::Unknown`].
+/// The answer to a query. An unknown answer is not a no: a caller that would continue on [`Answer::None`] stops on
+/// [`Answer::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
-    /// It is there, and this is it.
+    /// It exists, and this is its value.
     Known(T),
-    /// It is not there.
+    /// It does not exist.
     None,
-    /// Nobody can tell, for this reason.
+    /// It is not known whether it exists, for this reason.
     Unknown(String),
 }
 
@@ -38,7 +37,7 @@ impl<T> Answer<T> {
         }
     }
 
-    /// The value or, if it is not known, why: for a question of several parts.
+    /// The value or, if it is not known, the reason: for a query that consists of several.
     pub fn value(self) -> Result<Option<T>, String> {
         match self {
             Self::Known(value) => Ok(Some(value)),
@@ -57,18 +56,8 @@ impl<T> Answer<T> {
     }
 }
 
-impl Answer<String> {
-    /// A program's version or, if it does not tell, that of its package.
-    pub fn or_package(self, host: &Host, names: &[&str]) -> Self {
-        match self {
-            Self::Known(version) => Self::Known(version),
-            not => host.package_version(names).map_or(not, Self::Known),
-        }
-    }
-}
-
 impl<T> From<std::io::Result<T>> for Answer<T> {
-    /// What a read of the host gave. A missing file is `None`; any other error is not known.
+    /// The result of reading from the host. A missing file is `None`; any other error is unknown.
     fn from(read: std::io::Result<T>) -> Self {
         match read {
             Ok(value) => Self::Known(value),
@@ -80,7 +69,7 @@ impl<T> From<std::io::Result<T>> for Answer<T> {
     }
 }
 
-/// Whether somebody listens on that socket. `None`: there is no socket, or nobody listens.
+/// Whether a process listens on that socket. `None`: there is no socket, or nothing listens.
 pub fn listener(socket: &Path) -> Answer<()> {
     match UnixStream::connect(socket) {
         Ok(_) => Answer::Known(()),
@@ -91,15 +80,15 @@ pub fn listener(socket: &Path) -> Answer<()> {
     }
 }
 
-/// The names in a directory; none if it is not there.
-pub fn names_in(host: &Host, dir: &Path) -> Result<Vec<OsString>, String> {
-    let names = Answer::from(host.root().read_dir(dir)).value()?;
+/// The names in a directory; none if it does not exist.
+pub fn names_in(root: &Root, dir: &Path) -> Result<Vec<OsString>, String> {
+    let names = Answer::from(root.read_dir(dir)).value()?;
     Ok(names.unwrap_or_default())
 }
 
-/// The document in a JSON file that another program keeps; `None` if it is not there.
-pub fn json_file(host: &Host, path: &Path) -> Result<Option<Value>, String> {
-    let Some(bytes) = Answer::from(host.root().read(path)).value()? else {
+/// The document in a JSON file of another program; `None` if it does not exist.
+pub fn json_file(root: &Root, path: &Path) -> Result<Option<Value>, String> {
+    let Some(bytes) = Answer::from(root.read(path)).value()? else {
         return Ok(None);
     };
     let parsed = serde_json::from_slice(&bytes).map(Some);

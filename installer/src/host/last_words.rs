@@ -51,8 +51,7 @@ impl LastWords {
             .split(JournalEntry::starts)
             .map(|start| Self::of_start(start, &old))
             .collect();
-        // Of equally telling lines, take those of the first start: it is the one that was waited
-        // for.
+        // Of equally telling lines, those of the first start are taken, because that is the start we waited for.
         let best = starts.into_iter().min_by_key(Self::rank);
         best.unwrap_or(Self::None)
     }

@@ -39,7 +39,7 @@ pub struct Host {
     pub driver_root: PathBuf,
     user: Option<User>,
     is_image: bool,
-    /// The policy file, read when somebody asks for it; see [`Host::policy`].
+    /// The policy file, read on the first request; see [`Host::policy`].
     policy: Arc<Mutex<Option<Result<HostPolicy, Error>>>>,
 }
 
@@ -72,9 +72,9 @@ impl Host {
         })
     }
 
-    /// The host at `root` with its policy. Without a driver root on the command line, that of the
-    /// policy is used, as it is when a container starts and when the spec is written at boot. An
-    /// invalid policy names none; whoever depends on it gets its error from [`Host::policy`].
+    /// The host at `root` with its policy. If the command line names no driver root, that of the policy is used, as
+    /// when a container starts and when the spec is written at boot. An invalid policy names none; a caller that
+    /// depends on it gets its error from [`Host::policy`].
     pub fn open_with_policy(root: &Path, driver_root: Option<&Path>) -> Result<Self, Error> {
         let mut host = Self::open(root, Path::new("/"))?;
         if let Some(driver_root) = driver_root {
@@ -85,8 +85,8 @@ impl Host {
         Ok(host)
     }
 
-    /// The same host with an empty list of failed reads: what somebody else could not read is no
-    /// reason for the next step to fail.
+    /// The same host with an empty list of failed reads: a read that failed for another caller is no reason for the
+    /// next step to fail.
     pub fn anew(&self) -> Result<Self, Error> {
         let path = self.root.path();
         Ok(Self {
@@ -95,8 +95,8 @@ impl Host {
         })
     }
 
-    /// The policy file, as it was when the first caller asked: all later ones get the same answer,
-    /// until [`Host::read_policy_again`].
+    /// The policy file as it was on the first request: all later callers get the same result, until
+    /// [`Host::read_policy_again`].
     pub fn policy(&self) -> Result<HostPolicy, Error> {
         let mut read = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
         match read.get_or_insert_with(|| HostPolicy::read(&self.root)) {
@@ -158,7 +158,7 @@ impl Host {
     pub fn lock_file(&self) -> PathBuf {
         match &self.user {
             Some(user) => user.runtime.join("gpusetup.lock"),
-            // Not in /run/lock: everybody may write there, and could hold the lock for ever.
+            // Not in /run/lock: any user may write there, and could hold the lock forever.
             None => "/run/gpusetup.lock".into(),
         }
     }
@@ -176,7 +176,7 @@ impl Host {
         self.root.is_host() && !self.is_image
     }
 
-    /// A file's text; `None` where there is none.
+    /// A file's text; `None` if it does not exist.
     pub fn text(&self, path: &Path) -> Result<Option<String>, Error> {
         match self.root.read_to_string(path) {
             Ok(text) => Ok(Some(text)),
@@ -185,9 +185,8 @@ impl Host {
         }
     }
 
-    /// A file's text, to look for something in it: a byte that is no UTF-8 is no reason to see
-    /// nothing. `None` if it is missing, or cannot be read, for which
-    /// [`Host::ensure_fully_readable`] fails.
+    /// A file's text, for a search. Bytes that are not UTF-8 do not hide the rest. `None` if the file is missing or
+    /// cannot be read; in the latter case [`Host::ensure_fully_readable`] fails.
     pub fn lossy_text(&self, path: &Path) -> Option<String> {
         let bytes = self.root.read(path).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -217,18 +216,26 @@ impl Host {
         if !self.is_live() {
             return Answer::None;
         }
-        let asked = [program, "--version"];
-        match self.run(&asked, Duration::from_secs(10)) {
+        let argv = [program, "--version"];
+        match self.run(&argv, Duration::from_secs(10)) {
             Ok(out) => {
                 let word = out.stdout.split_whitespace().nth(2).unwrap_or_default();
                 let version = word.trim_end_matches(',').trim_start_matches('v');
                 if out.has_succeeded() && version.starts_with(|c: char| c.is_ascii_digit()) {
                     Answer::Known(version.to_owned())
                 } else {
-                    Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line()))
+                    Answer::Unknown(format!("{}: {}", argv.join(" "), out.last_line()))
                 }
             }
             Err(e) => Answer::Unknown(e.to_string()),
+        }
+    }
+
+    /// The same; if the program does not print its version, the version of its package.
+    pub fn version_or_package(&self, program: &str, packages: &[&str]) -> Answer<String> {
+        match self.version(program) {
+            Answer::Known(version) => Answer::Known(version),
+            not => self.package_version(packages).map_or(not, Answer::Known),
         }
     }
 
@@ -366,7 +373,7 @@ mod tests {
         assert_eq!(tree.version("false"), Answer::None);
     }
 
-    /// All callers get the same answer until it is read again.
+    /// All callers get the same result until the file is read again.
     #[test]
     fn the_policy_is_read_once() {
         let dir = tempfile::tempdir().unwrap();
@@ -413,8 +420,7 @@ mod tests {
         let lines: Vec<&str> = out.lines().map(str::trim).collect();
         assert_eq!(lines[0], lines[1], "{out}");
         assert!(lines[2].ends_with("0000000000000000"), "{out}");
-        // SIGABRT, SIGPIPE and SIGXFSZ are not ignored either. Other signals are as whoever started
-        // us left them.
+        // SIGABRT, SIGPIPE and SIGXFSZ are not ignored either. All other signals are unchanged since our own start.
         let ignored = u64::from_str_radix(lines[3].rsplit(char::is_whitespace).next().unwrap(), 16);
         let ours = [Signal::SIGABRT, Signal::SIGPIPE, Signal::SIGXFSZ].map(|s| 1 << (s as u64 - 1));
         assert_eq!(ignored.unwrap() & ours.iter().sum::<u64>(), 0, "{out}");

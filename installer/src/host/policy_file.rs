@@ -1,4 +1,4 @@
-//! The policy file, /etc/nvidia-container-runtime/config.toml: its text with what that says.
+//! The policy file, /etc/nvidia-container-runtime/config.toml: its text and the policy parsed from it.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use gpu_inject::policy::{PATH, Policy};
 
 use crate::error::Error;
 
-/// The file as it was read.
+/// The text and the policy of the file.
 #[derive(Clone, Debug)]
 pub struct HostPolicy {
-    /// Its text; `None` if there is no such file.
+    /// Its text; `None` if the file does not exist.
     pub text: Option<String>,
-    /// What applies when a container starts.
+    /// The policy that applies when a container starts.
     pub policy: Policy,
 }
 

@@ -12,8 +12,8 @@ use crate::host::Host;
 use crate::host::last_words::LastWords;
 use crate::host::process::Output;
 
-/// How long a manager may take. On a busy host, an engine that stops its containers first has taken
-/// more than two minutes.
+/// Time limit for a service manager. On a busy host, an engine that stops its containers first has taken more than
+/// two minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The waits, in milliseconds, between attempts to find out why a service did not start. They add
@@ -46,7 +46,7 @@ pub enum Manager {
 /// How a service is made to read its files again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// It is told to, and keeps running.
+    /// It gets a request to reload and keeps running.
     Reload,
     /// It is stopped and started.
     Restart,
@@ -185,7 +185,7 @@ impl Service {
         }
     }
 
-    /// The error that tells why it failed, or that the journal does not tell.
+    /// The error that says why it failed, or that the journal gives no reason.
     fn did_not_come_back(&self, words: &LastWords, out: &Output) -> Error {
         let engine = self.name.trim_end_matches(".service");
         let unsaid = "its journal does not say why, or not yet";
@@ -193,7 +193,7 @@ impl Service {
             LastWords::OfFailure(line) | LastWords::NeverRan(line) => line.clone(),
             LastWords::Other(line) => format!("{unsaid}; it said last: {line}"),
             LastWords::OfManager(line) => format!("{unsaid}: {line}"),
-            // The last line only tells where to look.
+            // The last line only says where to look.
             LastWords::None => format!("{unsaid}: {}", out.first_line()),
         };
         let fix = Some(self.fix_for(&what));
@@ -215,7 +215,7 @@ impl Service {
         self.log_hint()
     }
 
-    /// Where its log is to be read.
+    /// Where its log can be read.
     pub fn log_hint(&self) -> String {
         let name = &self.name;
         match self.manager {
@@ -254,8 +254,11 @@ fn succeeded(argv: &[&str], out: &Output) -> Result<(), Error> {
     if out.has_succeeded() {
         return Ok(());
     }
-    let said = out.last_line().to_owned();
-    Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)))
+    let message = out.last_line().to_owned();
+    Err(Error::program(
+        &argv.join(" "),
+        ProgramFault::Failed(message),
+    ))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::error::Error;
 
-/// Tells whether a signal has come.
+/// Reports whether a signal has arrived.
 #[derive(Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -41,14 +41,13 @@ fn is_ignored(status: &str, signal: i32) -> bool {
 }
 
 impl Interrupt {
-    /// A value as if a signal had come, or none. A real signal would reach every test of the
-    /// process.
+    /// A value as if a signal had arrived, or none. A real signal would reach every test of the process.
     #[cfg(test)]
     pub fn noted(came: bool) -> Self {
         Self(Arc::new(AtomicBool::new(came)))
     }
 
-    /// Fails once a signal has come.
+    /// Fails once a signal has arrived.
     pub fn ensure_none(&self) -> Result<(), Error> {
         if self.0.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);

@@ -42,7 +42,7 @@ pub fn containers_losing_gpus(host: &Host) -> Answer<Vec<String>> {
 
 fn losing(host: &Host) -> Result<Vec<String>, String> {
     let mut containers = Vec::new();
-    for name in names_in(host, Path::new(TRANSIENT))? {
+    for name in names_in(host.root(), Path::new(TRANSIENT))? {
         let Some(name) = name.to_str().filter(|n| is_scope(n)) else {
             continue;
         };
@@ -67,7 +67,7 @@ fn unit_text(host: &Host, name: &str) -> Result<String, String> {
     let mut files = vec![Path::new(TRANSIENT).join(name)];
     for dir in [TRANSIENT, CONTROL] {
         let dir = Path::new(dir).join(format!("{name}.d"));
-        let names = names_in(host, &dir)?;
+        let names = names_in(host.root(), &dir)?;
         files.extend(names.iter().map(|n| dir.join(n)));
     }
     let mut text = String::new();
@@ -183,7 +183,7 @@ fn pid_in(host: &Host, cgroup: &Path) -> Result<Option<u32>, String> {
         if let Some(pid) = first_pid(root.read_to_string(dir.join("cgroup.procs")))? {
             return Ok(Some(pid));
         }
-        for name in names_in(host, &dir)? {
+        for name in names_in(host.root(), &dir)? {
             let below = dir.join(name);
             let kind = Answer::from(root.symlink_metadata(&below)).value()?;
             if kind.is_some_and(|m| m.is_dir()) {

@@ -43,7 +43,7 @@ pub enum ChangeVerb {
 /// One of the two states of the file in a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The file as it was found.
+    /// The file before the change.
     Before,
     /// The file as it is written.
     After,

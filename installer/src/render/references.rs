@@ -1,5 +1,5 @@
-//! Renders what needs our packages: for people, as a document, and as the list of places that a
-//! package's script searches where gpusetup itself is gone.
+//! Renders what needs our packages: as text, as a document, and as the list of places that a package's script
+//! searches if gpusetup itself is gone.
 
 use serde_json::{Value, json};
 
@@ -10,27 +10,27 @@ use crate::setup::references::{containers, words};
 use crate::terminal::screen::Screen;
 
 /// The document of `references --json`.
-pub fn document(found: &References) -> Value {
-    let not_seen = found.not_seen.iter();
+pub fn document(references: &References) -> Value {
+    let not_seen = references.not_seen.iter();
     let not_seen: Vec<Value> = not_seen
         .map(|unseen| json!({"path": unseen.path, "why": unseen.why}))
         .collect();
-    json!({"schema": 1, "needed": found.needed, "not_seen": not_seen})
+    json!({"schema": 1, "needed": references.needed, "not_seen": not_seen})
 }
 
 /// The same for people.
-pub fn text(found: &References, screen: Screen) -> String {
+pub fn text(references: &References, screen: Screen) -> String {
     let mut out = String::new();
     let mut paragraph = |first: &str, text: &str| {
         out.push_str(&screen.paragraph(first, first.len(), text));
     };
-    if found.needed.is_empty() && found.not_seen.is_empty() {
+    if references.needed.is_empty() && references.not_seen.is_empty() {
         paragraph("", "Nothing here needs these packages.");
     }
-    if !found.needed.is_empty() {
+    if !references.needed.is_empty() {
         paragraph("", "These would stop working:");
     }
-    for reference in &found.needed {
+    for reference in &references.needed {
         let whose = reference
             .user
             .as_ref()
@@ -46,13 +46,13 @@ pub fn text(found: &References, screen: Screen) -> String {
         );
         paragraph("    fix: ", &reference.fix);
     }
-    if !found.not_seen.is_empty() {
+    if !references.not_seen.is_empty() {
         paragraph(
             "",
             "Not looked at, so something there may need them as well:",
         );
     }
-    for unseen in &found.not_seen {
+    for unseen in &references.not_seen {
         paragraph(
             "  - ",
             &format!("{}: {}", unseen.path.display(), unseen.why),

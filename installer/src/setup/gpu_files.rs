@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
 use crate::setup::dev_char;
 
-/// The key of the policy that tells where the driver's files are.
+/// The key of the policy that names the directory of the driver's files.
 const ROOT_KEY: &str = "nvidia-container-cli.root";
 
 /// The driver and GPUs of the host, read through NVML if this host is running.
@@ -42,7 +42,7 @@ pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
 pub fn mismatch_with(options: &Options, inventory: &Inventory) -> Option<String> {
     let mismatch = gpu_host::mismatch(options, inventory)?;
     let way_out = match &mismatch {
-        // Its message says all.
+        // The error's own message is sufficient.
         Mismatch::Versions { .. } => String::new(),
         Mismatch::NoLibraries {
             elsewhere: None, ..

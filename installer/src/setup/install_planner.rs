@@ -20,7 +20,7 @@ use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Receipt;
 
-/// What the user asks `install` for.
+/// The options of `install`.
 #[derive(Clone, Debug, Default)]
 pub struct InstallRequest {
     /// How containers get GPUs.
@@ -31,13 +31,13 @@ pub struct InstallRequest {
     pub restart: bool,
 }
 
-/// Inspects the host and returns what is to be done, or an error that tells why nothing can be.
-pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
+/// Inspects the host and returns the plan, or an error that says why there is none.
+pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
     let distro = distro::detect(host.root());
     ensure_supported(host, &distro)?;
     // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
-    let (engines, remarks) = chosen(host, &asked.only, &receipt)?;
+    let (engines, remarks) = chosen(host, &request.only, &receipt)?;
     let inventory = inventory(host)?;
     if inventory.driver.is_none() && host.is_live() {
         return Err(no_driver(host));
@@ -48,12 +48,12 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         ensure_roots_files(host)?;
         ConflictResolution::default()
     } else {
-        other_toolkits::resolve(&foreign, host, asked.wanted.existing)?
+        other_toolkits::resolve(&foreign, host, request.wanted.existing)?
     };
     let mut plan = Plan {
         changes: resolution.changes,
         engines: Vec::new(),
-        wanted: Some(asked.wanted.clone()),
+        wanted: Some(request.wanted.clone()),
         gpus: inventory.gpus.len(),
         warnings: distro
             .warning
@@ -70,9 +70,9 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
     for engine in engines {
-        let changes = engine.changes(host, &asked.wanted)?;
+        let changes = engine.changes(host, &request.wanted)?;
         let activation = engine.activation(host, &changes);
-        plan.warn(engine.consequences(host, &asked.wanted));
+        plan.warn(engine.consequences(host, &request.wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));
@@ -87,7 +87,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
             plan.warnings.push(format!("found {traces}"));
         }
     }
-    if asked.restart && host.is_live() {
+    if request.restart && host.is_live() {
         warn_of_reload(&mut plan, host);
         ensure_restarts_are_possible(&plan, host)?;
     }
@@ -116,7 +116,7 @@ fn ensure_supported(host: &Host, distro: &Distro) -> Result<(), Error> {
     Ok(())
 }
 
-/// The ways into a container that this kernel is too old for, where others remain.
+/// The ways into a container for which this kernel is too old, if other ways remain.
 fn warn_of_old_kernel(plan: &mut Plan, host: &Host) {
     for way in kernel::missing_ways(host.root()) {
         plan.warnings.push(format!(
@@ -148,7 +148,7 @@ fn describe_gpus(
     Ok(())
 }
 
-/// Fails if the plan has a file that nobody could write, and adds warnings about the others.
+/// Fails if the plan has a file that even root could not write, and adds the warnings about files that it replaces.
 fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), Error> {
     let is_sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
     if let Some(change) = plan.changes.iter().find(is_sealed) {
@@ -156,8 +156,7 @@ fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), 
         return Err(Unsupported::ReadOnlyUsr { path, instead }.into());
     }
     for change in &plan.changes {
-        // Only `Error::Config` is a reason to stop: what this user is not permitted to do, root may
-        // be.
+        // Only `Error::Config` is a reason to stop: if this user lacks permission, root may have it.
         if let Err(refused @ Error::Config { .. }) = preflight::ensure_writable(host, change, false)
         {
             return Err(refused);

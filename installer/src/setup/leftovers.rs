@@ -1,5 +1,5 @@
-//! Finds what still names our programs once everything that gpusetup wrote is undone: what an
-//! administrator or another tool has put into a file that an engine reads.
+//! Finds places that still name our programs once everything that gpusetup wrote is undone: settings of an
+//! administrator or another tool in files that an engine reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
 use crate::transaction::receipt::Receipt;
 
-/// A place that still names one of our programs, or that could not be looked at.
+/// A place that still names one of our programs, or that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The file.
@@ -33,15 +33,15 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// The files that engines read on this host, with units and hooks: by pattern, and where an engine
-/// was found to read another file. For a user, those of the user's own engines.
+/// The files that engines read on this host, including units and hooks, by pattern; and the files that a detected
+/// engine reads instead. For a user, the files of the user's own engines.
 pub fn files(host: &Host, engines: &[Box<dyn Engine>]) -> BTreeSet<PathBuf> {
     look(host, engines).map_or_else(|_| BTreeSet::new(), |(_, files, _)| files)
 }
 
-type Look = (LocalFiles, BTreeSet<PathBuf>, Vec<Leftover>);
+type Searched = (LocalFiles, BTreeSet<PathBuf>, Vec<Leftover>);
 
-fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Look, Error> {
+fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Searched, Error> {
     let root = host.root();
     let local = LocalFiles::open(root)
         .map_err(Error::file(root.path(), "look at"))?
@@ -60,14 +60,16 @@ fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Look, Error> {
             }),
         }
     }
-    let of_host = |e: &&Box<dyn Engine>| e.is_of_user() == host.user().is_some();
-    files.extend(engines.iter().filter(of_host).flat_map(|e| e.reads()));
+    let of_host = engines
+        .iter()
+        .filter(|e| e.is_of_user() == host.user().is_some());
+    files.extend(of_host.flat_map(|e| e.reads()));
     let rendered: Vec<&Path> = engines.iter().filter_map(|e| e.rendered()).collect();
     files.retain(|path| !search::is_ours(path) && !rendered.contains(&path.as_path()));
     Ok((local, files, unseen))
 }
 
-/// What still names our programs once these changes are made.
+/// The places that still name our programs once these changes are made.
 pub fn after(
     host: &Host,
     engines: &[Box<dyn Engine>],
@@ -85,19 +87,22 @@ pub fn after(
     for path in files {
         let text = match texts.get(path.as_path()) {
             Some(text) => Ok(text.map(str::to_owned)),
-            None => local.text(&path),
+            None => match engines.iter().find_map(|e| e.text_of(&path)) {
+                Some(text) => Ok(Some(text.to_owned())),
+                None => local.text(&path),
+            },
         };
-        let found = match text {
+        let excerpt = match text {
             Ok(text) => text.as_deref().and_then(first).map(Ok),
             Err(e) => Some(Err(e.why)),
         };
-        left.extend(found.map(|found| Leftover { path, found }));
+        left.extend(excerpt.map(|found| Leftover { path, found }));
     }
     Ok(left)
 }
 
-/// Files that gpusetup wrote and that still name our programs, though no engine on this host reads
-/// them: its package was removed.
+/// Files that gpusetup wrote and that still name our programs, although no engine on this host reads them because its
+/// package was removed.
 pub fn without_engine(host: &Host, receipt: &Receipt, engines: &[Box<dyn Engine>]) -> Vec<String> {
     let is_engines = |c: &&Change| match &c.kind {
         MergeKind::Generated | MergeKind::Link => false,
@@ -116,7 +121,7 @@ pub fn without_engine(host: &Host, receipt: &Receipt, engines: &[Box<dyn Engine>
         .collect()
 }
 
-/// Our own CDI spec, which the package's service makes whether or not engines are set up.
+/// Our own CDI spec, which the package's service writes whether or not engines are set up.
 fn is_generated(changes: &[Change], path: &Path) -> bool {
     let mut of_file = changes.iter().filter(|c| c.path == path);
     of_file.any(|c| c.kind == MergeKind::Generated)

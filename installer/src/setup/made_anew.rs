@@ -1,6 +1,6 @@
-//! What becomes of files that every boot makes again when the set-up is undone. They are no user's:
-//! what they said before describes a driver that may be gone. Where the package's service stays,
-//! they are brought up to date; where nothing makes them any more, they are removed.
+//! Plans what an undo does with files that every boot writes again. They are no user's files, and their earlier text
+//! describes a driver that may be gone. If the package's service stays, they are brought up to date; if nothing
+//! writes them any more, they are removed.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub fn is(change: &Change) -> bool {
     matches!(change.kind, MergeKind::Generated | MergeKind::Link)
 }
 
-/// Whether something on this host makes these files at boot. A unit in /etc can mask the others.
+/// Whether a service of this host writes these files at boot. A unit in /etc can mask the others.
 fn is_made(root: &Root) -> bool {
     let first = SERVICES.iter().find(|s| root.symlink_metadata(s).is_ok());
     let is_masked = |path: &str| {
@@ -38,7 +38,7 @@ fn is_made(root: &Root) -> bool {
     first.is_some_and(|path| !is_masked(path))
 }
 
-/// The changes of these files that an undo makes, and what the user should know of them.
+/// The changes to these files that an undo makes, and warnings for the user.
 pub fn changes(host: &Host, receipt: &Receipt) -> Result<(Vec<Change>, Vec<String>), Error> {
     let inventory = gpu_files::inventory(host)?;
     let is_made = is_made(host.root());
@@ -56,7 +56,7 @@ pub fn changes(host: &Host, receipt: &Receipt) -> Result<(Vec<Change>, Vec<Strin
                 ));
                 (None, "another tool's was for another driver")
             }
-            // Up to date below.
+            // Brought up to date below.
             None if is_made => continue,
             None => {
                 let kept = before.as_deref().filter(|now| is_replaced(done, now));
@@ -88,7 +88,7 @@ pub fn changes(host: &Host, receipt: &Receipt) -> Result<(Vec<Change>, Vec<Strin
     Ok((changes, warnings))
 }
 
-/// Another tool's spec, which stands there now, or which we replaced.
+/// The spec of another tool that is there now or that we replaced.
 fn theirs<'a>(done: &'a Change, now: Option<&'a str>) -> Option<&'a str> {
     if done.path != Path::new(SPEC_PATH) || done.kind == MergeKind::Link {
         return None;
@@ -100,18 +100,18 @@ fn theirs<'a>(done: &'a Change, now: Option<&'a str>) -> Option<&'a str> {
     now.or(done.before.as_deref().filter(is_theirs))
 }
 
-/// Whether a spec is not for another driver than the one here.
+/// Whether a spec describes the driver of this host, as far as the spec shows.
 fn is_of_driver(spec: &str, inventory: &Inventory) -> bool {
     let here = inventory.driver.as_ref().map(|d| d.version.clone());
     here.is_none_or(|here| driver_of(spec).is_none_or(|version| version == here))
 }
 
-/// Whether something else is in the place of what we made: a link to another device.
+/// Whether our link has been replaced by a link to another device.
 fn is_replaced(done: &Change, now: &str) -> bool {
     done.kind == MergeKind::Link && done.after.as_deref() != Some(now)
 }
 
-/// The driver's version according to the name of the CUDA library in a spec.
+/// The driver's version, taken from the name of the CUDA library in a spec.
 pub fn driver_of(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("libcuda.so.")?;
     let end = rest

@@ -1,28 +1,31 @@
-//! Finds what we wrote by what it means, wherever it stands now: `containerd config migrate` gives
-//! our settings other key paths, people copy them from a drop-in to the root file or rename our
-//! runtime, and tools write files anew in their own style.
+//! Finds our settings by their meaning, wherever they are now: `containerd config migrate` moves them to other key
+//! paths, people copy them from a drop-in to the root file or rename our runtime, and tools rewrite files in their
+//! own style.
+//!
+//! Longer than 400 lines: the configuration of containerd, CRI-O and Docker is searched in the same steps, side by
+//! side.
 
 use std::path::Path;
 
 use serde_json::Value as Json;
 use toml_edit::{Item, TableLike};
 
-use crate::edit::meaning::Meaning;
+use crate::edit::meaning::TomlMeaning;
 use crate::edit::{json, toml};
 use crate::engines::containerd::schema;
 use crate::model::change::{Change, MergeKind};
 
-/// How an engine's files name runtimes.
+/// How an engine's configuration names runtimes.
 struct Language {
     /// The tables that can hold its settings, one for each schema.
     tables: &'static [&'static [&'static str]],
-    /// The table of runtimes, in one of these.
+    /// The table of runtimes, within one of the tables above.
     runtimes: &'static [&'static str],
-    /// The name of the default runtime, in one of these.
+    /// The name of the default runtime, within one of the tables above.
     default: &'static [&'static str],
     /// A runtime's program, in its table.
     program: &'static [&'static str],
-    /// The key without which the engine takes no such table.
+    /// The key without which the engine accepts no such table.
     needed: &'static str,
 }
 
@@ -44,19 +47,18 @@ const LANGUAGES: [Language; 2] = [
 ];
 
 /// A runtime of ours, as a change wrote it.
-struct Runtime {
+struct WrittenRuntime {
     language: &'static Language,
     /// Its name.
     name: String,
     /// What we set in its table.
-    set: Vec<(Vec<String>, Meaning)>,
+    set: Vec<(Vec<String>, TomlMeaning)>,
     /// Its table before the change.
     before: Option<Item>,
-    /// All runtimes before the change, which are the user's even if they start our program.
-    stood: Option<Meaning>,
-    /// Other values that we set beside the table of runtimes: the key path, ours, and the one
-    /// before.
-    beside: Vec<(Vec<String>, Meaning, Option<Item>)>,
+    /// All runtimes before the change. They belong to the user even if they start our program.
+    stood: Option<TomlMeaning>,
+    /// Other values that we set outside the table of runtimes: the key path, our value, and the value before.
+    beside: Vec<(Vec<String>, TomlMeaning, Option<Item>)>,
 }
 
 /// A runtime of ours in daemon.json.
@@ -66,17 +68,17 @@ struct DockerRuntime {
     default_before: Option<Json>,
 }
 
-/// What the changes of a receipt mean.
+/// The settings that the changes of a receipt have made, by their meaning.
 #[derive(Default)]
-pub struct Edits {
-    runtimes: Vec<Runtime>,
+pub struct MovedEdits {
+    runtimes: Vec<WrittenRuntime>,
     docker: Vec<DockerRuntime>,
-    /// Runtimes of daemon.json before, which are the user's even if they start our program.
+    /// Runtimes in daemon.json before the change. They belong to the user even if they start our program.
     docker_before: Vec<(String, Json)>,
 }
 
-impl Edits {
-    /// What these changes mean.
+impl MovedEdits {
+    /// Reads the settings from these changes.
     pub fn of(changes: &[Change]) -> Self {
         let mut edits = Self::default();
         for change in changes {
@@ -118,21 +120,25 @@ impl Edits {
                     .filter(|k| below(k, language.runtimes).is_none());
                 let beside: Vec<_> = beside
                     .filter_map(|k| {
-                        Some((k.to_vec(), Meaning::of(value(k)?), old(&strs(k)).cloned()))
+                        Some((
+                            k.to_vec(),
+                            TomlMeaning::of(value(k)?),
+                            old(&strs(k)).cloned(),
+                        ))
                     })
                     .collect();
                 for name in names {
                     let at = [language.runtimes, &[name.as_str()]].concat();
                     let set = within.iter().filter_map(|k| {
                         let rest = below(k, &at)?;
-                        Some((rest.to_vec(), Meaning::of(value(k)?)))
+                        Some((rest.to_vec(), TomlMeaning::of(value(k)?)))
                     });
-                    self.runtimes.push(Runtime {
+                    self.runtimes.push(WrittenRuntime {
                         language,
                         name: name.clone(),
                         set: set.collect(),
                         before: old(&at).cloned(),
-                        stood: old(language.runtimes).map(Meaning::of),
+                        stood: old(language.runtimes).map(TomlMeaning::of),
                         beside: beside.clone(),
                     });
                 }
@@ -154,7 +160,7 @@ impl Edits {
         self.docker_before
             .extend(runtimes.map(|(name, entry)| (name.clone(), entry.clone())));
         for path in keys {
-            // A runtime of another tool that we adopted has its place in `before`.
+            // A longer path is that of a runtime of another tool that we adopted; `before` contains it.
             let [first, name] = path.as_slice() else {
                 continue;
             };
@@ -171,14 +177,14 @@ impl Edits {
         }
     }
 
-    /// The keys of a change that its engine can do without now. The built-in runtime is named
-    /// beside ours because an older containerd knows no runtime but those named; it has to stay
-    /// while somebody has completed it, or has added a runtime of their own.
+    /// The keys of a change that its engine no longer needs. The built-in runtime is named beside ours because an
+    /// older containerd knows only named runtimes. It has to stay if a user has added keys to it or has added another
+    /// runtime.
     pub fn to_take_out(&self, change: &Change, current: Option<&str>) -> Change {
         let mut change = change.clone();
         let (Some(now), Some(after)) = (
-            current.and_then(Meaning::of_text),
-            change.after.as_deref().and_then(Meaning::of_text),
+            current.and_then(TomlMeaning::of_text),
+            change.after.as_deref().and_then(TomlMeaning::of_text),
         ) else {
             return change;
         };
@@ -195,8 +201,8 @@ impl Edits {
                     if self.is_ours(name) {
                         return true;
                     }
-                    let names = |m: &Meaning| {
-                        let members = m.get(&runtimes).and_then(Meaning::members);
+                    let names = |m: &TomlMeaning| {
+                        let members = m.get(&runtimes).and_then(TomlMeaning::members);
                         members.map(|m| m.keys().cloned().collect::<Vec<_>>())
                     };
                     let known = names(&after).unwrap_or_default();
@@ -218,8 +224,8 @@ impl Edits {
             .any(|r| r.name == name && r.program().is_some())
     }
 
-    /// The text without what means the same as what we wrote; `None` if nothing of it is there.
-    /// `written` says whether a change of the receipt is about this file.
+    /// The text without the settings that mean the same as what we wrote; `None` if there are none. `written` says
+    /// whether a change of the receipt is about this file.
     pub fn taken_out(&self, path: &Path, text: &str, written: bool) -> Option<String> {
         if path.extension().is_some_and(|e| e == "json") {
             return self.taken_out_of_json(text);
@@ -263,9 +269,9 @@ impl Edits {
     }
 }
 
-impl Runtime {
-    /// What it starts, if that is what we set.
-    fn program(&self) -> Option<&Meaning> {
+impl WrittenRuntime {
+    /// The program that the runtime starts, if that is what we set.
+    fn program(&self) -> Option<&TomlMeaning> {
         let set = self.set.iter();
         set.clone()
             .find(|(keys, _)| strs(keys) == self.language.program)
@@ -275,7 +281,7 @@ impl Runtime {
     /// Whether a table is what we wrote: it starts our program, and nothing that we set has another
     /// value.
     fn is(&self, table: &Item) -> bool {
-        let now = Meaning::of(table);
+        let now = TomlMeaning::of(table);
         let program = self.program();
         program.is_some()
             && now.get(self.language.program) == program
@@ -285,9 +291,9 @@ impl Runtime {
                 .all(|(keys, ours)| now.get(keys).is_none_or(|value| value == ours))
     }
 
-    /// What is left of our table once its own keys have been taken out: no engine starts with it.
+    /// Whether the table is what remains of ours without its own keys. No engine starts with such a table.
     fn is_rest(&self, name: &str, table: &Item) -> bool {
-        let now = Meaning::of(table);
+        let now = TomlMeaning::of(table);
         self.program().is_some()
             && self.before.is_none()
             && name == self.name
@@ -300,28 +306,28 @@ impl Runtime {
         let Some(present) = item(document, &runtimes).and_then(Item::as_table_like) else {
             return false;
         };
-        let found = present.iter().filter(|(name, item)| {
+        let names = present.iter().filter(|(name, item)| {
             self.is(item) && !self.stood_before(name, item) || written && self.is_rest(name, item)
         });
-        let found: Vec<String> = found.map(|(name, _)| name.to_owned()).collect();
-        for name in &found {
+        let names: Vec<String> = names.map(|(name, _)| name.to_owned()).collect();
+        for name in &names {
             if let Some(runtimes) = item_mut(document, &runtimes) {
                 self.restore(runtimes, name);
             }
             let default = [table, self.language.default].concat();
             let is_default = item(document, &default).and_then(Item::as_str) == Some(name);
             let ours =
-                |k: &&(Vec<String>, Meaning, Option<Item>)| strs(&k.0) == self.language.default;
+                |k: &&(Vec<String>, TomlMeaning, Option<Item>)| strs(&k.0) == self.language.default;
             if let Some((_, _, old)) = self.beside.iter().find(ours).filter(|_| is_default) {
                 put_back(document, &default, old.as_ref());
             }
         }
-        if found.is_empty() {
+        if names.is_empty() {
             return false;
         }
         for (keys, ours, old) in &self.beside {
             let at = [table, &strs(keys)].concat();
-            if item(document, &at).is_some_and(|now| Meaning::of(now) == *ours) {
+            if item(document, &at).is_some_and(|now| TomlMeaning::of(now) == *ours) {
                 put_back(document, &at, old.as_ref());
             }
         }
@@ -329,10 +335,11 @@ impl Runtime {
         true
     }
 
-    /// Whether the table is as it was before our change: another's, which starts our program.
+    /// Whether the table is unchanged since before our change: it belongs to the user, although it starts our
+    /// program.
     fn stood_before(&self, name: &str, table: &Item) -> bool {
         let stood = self.stood.as_ref().and_then(|s| s.get(&[name]));
-        stood.is_some_and(|stood| *stood == Meaning::of(table))
+        stood.is_some_and(|stood| *stood == TomlMeaning::of(table))
     }
 
     fn restore(&self, runtimes: &mut Item, name: &str) {
@@ -352,7 +359,7 @@ impl Runtime {
     }
 }
 
-/// Gives a key its old value, or removes it.
+/// Restores a key's old value, or removes the key.
 fn put_back(top: &mut Item, keys: &[&str], old: Option<&Item>) {
     let Some((last, parents)) = keys.split_last() else {
         return;
@@ -367,8 +374,8 @@ fn put_back(top: &mut Item, keys: &[&str], old: Option<&Item>) {
     }
 }
 
-/// Removes tables on the way that have nothing in them now, down to a length. An empty table of
-/// runtimes hides the built-in ones.
+/// Removes the tables along a key path that are empty now, down to the given length. An empty table of runtimes would
+/// hide the built-in runtimes.
 fn prune(top: &mut Item, keys: &[&str], least: usize) {
     for length in (least..=keys.len()).rev() {
         let at = &keys[..length];
@@ -393,7 +400,7 @@ fn strs(keys: &[String]) -> Vec<&str> {
     keys.iter().map(String::as_str).collect()
 }
 
-/// The rest of a key path below another one.
+/// The part of a key path below another key path.
 fn below<'a>(keys: &'a [String], top: &[&str]) -> Option<&'a [String]> {
     let is_below = keys.len() > top.len() && keys.iter().zip(top).all(|(a, b)| a == b);
     is_below.then(|| &keys[top.len()..])
@@ -414,13 +421,13 @@ fn leaves(item: &Item) -> Vec<Vec<String>> {
     all
 }
 
-/// Whether a text that was wholly ours has nothing left that means something by itself.
+/// Whether a text that we wrote completely has nothing left that has an effect.
 pub fn is_empty(text: &str) -> bool {
     let head = ["version", "imports"];
-    Meaning::of_text(text).is_some_and(|rest| is_bare(&rest, &head))
+    TomlMeaning::of_text(text).is_some_and(|rest| is_bare(&rest, &head))
 }
 
-fn is_bare(rest: &Meaning, head: &[&str]) -> bool {
+fn is_bare(rest: &TomlMeaning, head: &[&str]) -> bool {
     let mut members = rest.members().into_iter().flatten();
     members.all(|(key, value)| {
         head.contains(&key.as_str()) || value.members().is_some() && is_bare(value, &[])

@@ -59,9 +59,9 @@ struct ToolkitTable {
 pub struct ConflictResolution {
     /// Their files to remove, and our drop-ins that disable their units.
     pub changes: Vec<Change>,
-    /// CDI is left to them: our spec is not written.
+    /// CDI is left to the other tool: our spec is not written.
     pub spec_is_theirs: bool,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ fn traces(
     OtherToolkits::new(traces)
 }
 
-/// Resolves the conflicts as the user asks.
+/// Resolves the conflicts according to the user's options.
 pub fn resolve(
     others: &OtherToolkits,
     host: &Host,
@@ -124,8 +124,7 @@ pub fn resolve(
 ) -> Result<ConflictResolution, Error> {
     let mut way = ConflictResolution::default();
     let mut in_the_way: Vec<&ToolkitTrace> = others.of(TraceKind::is_in_the_way).collect();
-    // A user who has set up this host beside a toolkit was told about it then, and need not confirm
-    // it again.
+    // A user who has set up this host beside a toolkit was warned then, and need not confirm it again.
     if existing == Existing::Refuse && Receipt::load(host)?.is_some() {
         let toolkits = in_the_way.extract_if(.., |f| f.is == TraceKind::Toolkit);
         way.warnings.extend(toolkits.map(ToolkitTrace::line));
@@ -137,11 +136,11 @@ pub fn resolve(
             return Err(Error::OtherTools(lines.collect()));
         }
         Existing::Adopt => {
-            for found in in_the_way {
-                match found.is {
-                    TraceKind::Unit => way.changes.push(held_back(host, found)?),
-                    TraceKind::Toolkit => way.warnings.push(found.line()),
-                    _ => way.changes.extend(taken_away(host, found)?),
+            for trace in in_the_way {
+                match trace.is {
+                    TraceKind::Unit => way.changes.push(held_back(host, trace)?),
+                    TraceKind::Toolkit => way.warnings.push(trace.line()),
+                    _ => way.changes.extend(taken_away(host, trace)?),
                 }
             }
         }
@@ -211,8 +210,8 @@ fn drop_in(unit: &str) -> PathBuf {
 
 /// Adds a drop-in to their unit, so that it does nothing while gpusetup has something to undo here.
 /// None of their files is edited, and once gpusetup is gone the unit works again.
-fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
-    let path = drop_in(&found.at);
+fn held_back(host: &Host, trace: &ToolkitTrace) -> Result<Change, Error> {
+    let path = drop_in(&trace.at);
     Ok(Change {
         before: host.text(&path)?,
         path,
@@ -222,18 +221,18 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
             Invocation::Undo
         )),
         mode: 0o644,
-        why: format!("hold it back: it {}", found.does),
+        why: format!("hold it back: it {}", trace.does),
         kind: MergeKind::Own,
     })
 }
 
 /// Removes one of their files; undo restores it. A file at our own path is overwritten, not
 /// removed.
-fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error> {
-    if found.at == SPEC_PATH {
+fn taken_away(host: &Host, trace: &ToolkitTrace) -> Result<Option<Change>, Error> {
+    if trace.at == SPEC_PATH {
         return Ok(None);
     }
-    let path = PathBuf::from(&found.at);
+    let path = PathBuf::from(&trace.at);
     let Some(before) = host.text(&path)? else {
         return Ok(None);
     };
@@ -243,12 +242,12 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
         before: Some(before),
         after: None,
         mode: mode & 0o7777,
-        why: format!("another tool's: {}; undo gives it back", found.does),
+        why: format!("another tool's: {}; undo gives it back", trace.does),
         kind: MergeKind::Own,
     }))
 }
 
-/// What an engine's file says about their runtime, if anything.
+/// Describes the other toolkit's runtime in the text of an engine's file, if there is one.
 fn runtime_in(host: &Host, text: &str) -> Option<String> {
     let lines = text.lines().filter(|l| !l.trim_start().starts_with('#'));
     let mut values = lines.flat_map(|l| l.split(['"', '\'']));

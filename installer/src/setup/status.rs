@@ -60,8 +60,8 @@ impl HostStatus {
         })
     }
 
-    /// How a command ends that shows this: [`Exit::Failed`] if it is not known what earlier runs did, so that everything shown may be
-    /// wrong.
+    /// The exit code of a command that shows this status: [`Exit::Failed`] if it is not known what earlier runs did,
+    /// so that everything shown may be wrong.
     pub fn exit(&self) -> Exit {
         Exit::if_failed(self.unknown.is_some())
     }
@@ -82,8 +82,7 @@ pub struct EngineStatus {
 pub enum SetupState {
     /// Nothing has been set up in it yet.
     New,
-    /// All is as an earlier run was asked to set it up or, if there was none, as the default
-    /// `SetupOptions` say.
+    /// Everything is as an earlier run set it up or, if there was none, as the default `SetupOptions` require.
     Configured,
     /// These files of an earlier run are missing, or would be written differently now.
     Outdated(Vec<PathBuf>),
@@ -107,19 +106,19 @@ impl EngineStatus {
         inventory: &Inventory,
         lacks: &[Change],
     ) -> Self {
-        let asked = receipt.and_then(|r| history::wanted(r, &*engine));
-        let was_edited = asked.is_some();
-        let own = engine.changes(host, &asked.unwrap_or_default());
+        let wanted = receipt.and_then(|r| history::wanted(r, &*engine));
+        let was_edited = wanted.is_some();
+        let own = engine.changes(host, &wanted.unwrap_or_default());
         let facts = engine.facts();
         let mut notes = facts.notes.clone();
         let setup = match own {
             Ok(own) => {
                 let stands = engine.is_ours() && engine.is_reached() && own.is_empty();
-                // An engine without a file of its own is set up by the spec alone.
+                // An engine without a file of its own needs only the spec.
                 let was_described =
                     receipt.is_some_and(|r| history::has_written(r, Path::new(SPEC_PATH)));
                 let was_set_up = was_edited || (stands && was_described);
-                // If the driver is gone, what was set up is still set up.
+                // If the driver is gone, the setup itself is still in place.
                 if stands && lacks.is_empty() && (inventory.driver.is_some() || was_set_up) {
                     SetupState::Configured
                 } else {
@@ -136,7 +135,7 @@ impl EngineStatus {
         if let DaemonState::Unknown(why) = &facts.daemon {
             notes.push(format!("whether it runs is not known: {why}"));
         }
-        // A warning can repeat a note that is already there, with the engine's name before it.
+        // A warning can repeat an existing note with the engine's name before it.
         let is_said = |w: &String| notes.iter().any(|n| w.ends_with(n.as_str()));
         let warnings = engine.warnings(host);
         let new: Vec<String> = warnings.into_iter().filter(|w| !is_said(w)).collect();

@@ -14,7 +14,7 @@ use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::leftovers;
 use crate::setup::made_anew;
-use crate::setup::moved_edits::{self, Edits};
+use crate::setup::moved_edits::{self, MovedEdits};
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -25,7 +25,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         return Ok(None);
     };
     let detected = engines::detect(host);
-    let edits = Edits::of(&receipt.changes);
+    let edits = MovedEdits::of(&receipt.changes);
     let mut changes = Vec::new();
     let mut conflicts = Vec::new();
     let users = |c: &&Change| !made_anew::is(c);
@@ -49,7 +49,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
     if !conflicts.is_empty() {
         return Err(Error::ChangedSince(conflicts));
     }
-    changes.extend(moved(host, &detected, &edits, &changes)?);
+    changes.extend(moved(host, &detected, &edits, &changes));
     let (anew, warnings) = made_anew::changes(host, &receipt)?;
     changes.extend(anew);
     let left = leftovers::after(host, &detected, &changes)?;
@@ -89,12 +89,11 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
 struct Conflict(EditError);
 
 impl Conflict {
-    /// As a line of the message: the file, what is wrong with it, and what of it is ours.
+    /// The problem as a line of the message: the file, what is wrong with it, and which part of it is ours.
     fn of_file(&self, done: &Change) -> String {
         let path = done.path.display();
-        let keys = match &done.kind {
-            MergeKind::Json { keys } | MergeKind::Toml { keys } => keys,
-            _ => return format!("{path}: {}", self.0),
+        let (MergeKind::Json { keys } | MergeKind::Toml { keys }) = &done.kind else {
+            return format!("{path}: {}", self.0);
         };
         if matches!(self.0, EditError::Conflict(_)) {
             return format!("{path}: {}", self.0);
@@ -110,7 +109,7 @@ impl Conflict {
 
 /// The text that a file should have after the undo; `None` if it should not exist.
 fn reverted(
-    edits: &Edits,
+    edits: &MovedEdits,
     done: &Change,
     current: Option<&str>,
 ) -> Result<Option<String>, Conflict> {
@@ -119,34 +118,33 @@ fn reverted(
     let text = match revert(done, current) {
         Ok(text) => text,
         Err(e) => match current.and_then(|text| edits.taken_out(&done.path, text, true)) {
-            // A file of ours to which somebody has added something.
+            // A file that we wrote and to which a user has added something.
             Some(text) if done.kind == MergeKind::Own => Some(text),
             Some(text) => revert(done, Some(&text)).map_err(Conflict)?,
             None => return Err(Conflict(e)),
         },
     };
     let Some(text) = text else { return Ok(None) };
-    // What was moved within the file, to another schema or under another name.
+    // Settings that were moved within the file, to another schema or under another name.
     let text = edits.taken_out(&done.path, &text, true).unwrap_or(text);
     let is_gone = done.kind == MergeKind::Own && done.before.is_none() && done.after.is_some();
     Ok(Some(text).filter(|text| !is_gone || !moved_edits::is_empty(text)))
 }
 
-/// Changes of files that an engine reads and that gpusetup did not write: somebody has copied our
-/// settings there.
+/// Changes to files that an engine reads and that gpusetup did not write, if a user has copied our settings there.
 fn moved(
     host: &Host,
     engines: &[Box<dyn Engine>],
-    edits: &Edits,
+    edits: &MovedEdits,
     known: &[Change],
-) -> Result<Vec<Change>, Error> {
+) -> Vec<Change> {
     let mut changes = BTreeMap::<PathBuf, Change>::new();
     for path in leftovers::files(host, engines) {
         if known.iter().any(|c| is_same(host, &c.path, &path)) {
             continue;
         }
         let read = engines.iter().find_map(|e| e.text_of(&path));
-        // What cannot be read is named at the end of the undo.
+        // A file that cannot be read is named at the end of the undo.
         let text = match read {
             Some(text) => Some(text.to_owned()),
             None => host.text(&path).ok().flatten(),
@@ -166,7 +164,7 @@ fn moved(
             );
         }
     }
-    Ok(changes.into_values().collect())
+    changes.into_values().collect()
 }
 
 fn is_same(host: &Host, one: &Path, other: &Path) -> bool {

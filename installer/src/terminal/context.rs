@@ -1,5 +1,4 @@
-//! The values that every step of a run needs, its verification included, passed as one parameter
-//! instead of three.
+//! The values that every step of a run needs, including its verification, passed as one parameter instead of three.
 
 use crate::host::Host;
 use crate::host::signals::Interrupt;

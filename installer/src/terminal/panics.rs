@@ -22,11 +22,11 @@ fn payload<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
     text.unwrap_or("an error without a text")
 }
 
-fn line(said: &str, at: Option<&Location<'_>>) -> String {
+fn line(message: &str, at: Option<&Location<'_>>) -> String {
     let at = at.map_or_else(String::new, |at| {
         format!(" ({}:{})", short_path(at.file()), at.line())
     });
-    let words: Vec<&str> = said.split_whitespace().collect();
+    let words: Vec<&str> = message.split_whitespace().collect();
     format!(
         "an error in gpusetup {} itself: {}{at}; please report this line. `{}` puts back what this run had begun",
         env!("CARGO_PKG_VERSION"),

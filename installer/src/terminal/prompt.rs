@@ -26,7 +26,7 @@ const LONGEST: usize = 4096;
 /// Shows the cursor. dialoguer hides it and leaves it hidden when Ctrl-C ends a question.
 const SHOW_CURSOR: &str = "\x1b[?25h";
 
-/// Whether there is a terminal on which the user can be asked.
+/// Whether there is a terminal on which the user can answer questions.
 pub fn is_possible() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
@@ -110,7 +110,7 @@ fn keys<T>(
     ask: impl FnOnce() -> Result<T, dialoguer::Error>,
 ) -> Result<T, Error> {
     let _quiet = Quiet::new();
-    // A Ctrl-C from before is a signal that was noted; from here on it is a key.
+    // A Ctrl-C pressed before this point is a recorded signal; from here on it is a key.
     signals.ensure_none()?;
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
@@ -134,7 +134,7 @@ impl Quiet {
         let before = tcgetattr(std::io::stdin()).ok();
         if let Some(mut now) = before.clone() {
             now.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
-            // If the terminal does not support this, ask all the same.
+            // If the terminal does not support this, the question is asked even so.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &now);
         }
         Self(before)
@@ -149,7 +149,7 @@ impl Drop for Quiet {
     }
 }
 
-/// Reads a typed line. Waits with poll(2), because a noted signal does not interrupt a read.
+/// Reads a typed line. Waits with poll(2), because a recorded signal does not interrupt a read.
 fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     say!(@ "{question}");
     let stdin = std::io::stdin();
@@ -173,7 +173,7 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     }
 }
 
-/// The look of questions: they begin with a question mark, also once they are answered.
+/// The format of questions: they begin with a question mark, even after they are answered.
 struct Marked(Screen);
 
 impl Marked {

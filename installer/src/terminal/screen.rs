@@ -19,7 +19,7 @@ pub struct Screen {
     pub colour: bool,
     /// Columns; with `None` lines are not wrapped.
     pub width: Option<usize>,
-    /// Whether it is a terminal, so that somebody may be looking.
+    /// Whether it is a terminal, so that a user may be watching.
     pub terminal: bool,
     /// Whether a line can be drawn over. Off with a screen reader, which would read it all again.
     pub redraws: bool,

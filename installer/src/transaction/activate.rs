@@ -86,7 +86,7 @@ pub fn activate(
         progress.doing(&format!("starting the containers of {name} again"));
         match engine.start_again(host, &started.stops) {
             Ok(()) => progress.done(&format!("{name}: {}", up(&started.stops))),
-            // No reason to roll back: that would stop the other containers once more.
+            // This is no reason for a rollback, which would stop the other containers again.
             Err(e) => progress.warn(&e.to_string()),
         }
     }

@@ -18,13 +18,13 @@ pub fn current(host: &Host, change: &Change) -> Result<Option<String>, Error> {
     match host.root().read_link(&change.path) {
         Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        // Not a link, so it is somebody else's. No link of ours has an empty target.
+        // Not a link, so another program has put it there. None of our links has an empty target.
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(Some(String::new())),
         Err(e) => Err(Error::file(&change.path, "read link")(e)),
     }
 }
 
-/// Attributes of the file that a change replaces or removes; `None` where there is no such file.
+/// Attributes of the file that a change replaces or removes; `None` if the file does not exist.
 pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Error> {
     if change.kind == MergeKind::Link {
         return Ok(None);
@@ -37,8 +37,8 @@ pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Er
     .map_err(Error::file(&change.path, "read the attributes of"))
 }
 
-/// Makes the file look as it does on that side of the change, and removes it where that side has
-/// none. A file that is created again gets `attributes`; a file that exists keeps its own.
+/// Makes the file look as it does on that side of the change, and removes it if that side has none. A file that is
+/// created again gets `attributes`; a file that exists keeps its own.
 ///
 /// The text always comes from the change itself, never from a separate parameter: see
 /// [`crate::model::change`].

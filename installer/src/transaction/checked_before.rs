@@ -1,13 +1,13 @@
-//! Asks the engines' own checkers about the configuration as it was found, so that nobody takes an
-//! old fault for our doing.
+//! Runs the engines' own checkers on the configuration before a run changes it, so that an old fault is not blamed on
+//! the run.
 
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::{Host, threads};
 use crate::transaction::plan::Plan;
 
-/// Fails if an engine whose files change refuses its configuration as it is. A checker that cannot
-/// be run says nothing about it.
+/// Fails if an engine whose files change refuses its current configuration. A checker that cannot be run does not
+/// count.
 pub fn ensure_accepted(host: &Host, plan: &Plan) -> Result<(), Error> {
     let changed = plan.engines.iter().filter(|(_, a)| a.service().is_some());
     let checked: Vec<_> = std::thread::scope(|scope| {

@@ -1,9 +1,8 @@
 //! The journal: the changes that a run is going to make, on disk from before the first file is
 //! touched until after the last.
 //!
-//! Whoever finds the journal of a run that died rolls that run back, or finishes it if everything
-//! was done and checked. `commit` tells which: storing it is the moment at which the new state
-//! becomes the valid one.
+//! The next run that finds the journal of a run that died rolls that run back, or finishes it if everything was done
+//! and checked. `commit` tells these apart: storing it is the moment at which the new state becomes the valid one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ pub struct Journal<C = Change> {
     /// carries its own.
     #[serde(default)]
     pub attributes: BTreeMap<PathBuf, Attributes>,
-    /// Services whose unit files changed, so that their manager was told to read them again.
+    /// Services whose unit files changed, so that their manager read them again.
     #[serde(default)]
     pub units: Vec<Service>,
     /// Services whose restart has begun. It is empty before the first restart, so a run that died
@@ -123,7 +122,7 @@ impl Journal {
         change_io::write_side(host, change, Side::After, attributes)
     }
 
-    /// The journal of a run that did not end; `None` where there is none.
+    /// The journal of a run that did not end; `None` if there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
         state_file::load(host, JOURNAL)
     }
@@ -154,11 +153,11 @@ impl Journal {
 
     /// Rolls the files back, however many of them were written. Returns what could not be rolled
     /// back.
-    pub(super) fn roll_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
+    pub(super) fn roll_back(&self, host: &Host, mut report: impl FnMut(&Change)) -> Vec<String> {
         let mut left = Vec::new();
         for change in self.changes.iter().rev() {
             match self.roll_back_one(host, change) {
-                Ok(true) => told(change),
+                Ok(true) => report(change),
                 Ok(false) => {}
                 Err(e) => left.push(format!("put back {}: {e}", change.path.display())),
             }
@@ -169,9 +168,8 @@ impl Journal {
         left
     }
 
-    /// Rolls one file back; returns whether there was anything to roll back. A file that is neither
-    /// as we found it nor as we wrote it has been changed by somebody else since, and is left
-    /// alone.
+    /// Rolls one file back; returns whether there was anything to roll back. A file that matches neither side of the
+    /// change has been changed by another program since, and is left unchanged.
     fn roll_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
         change_io::remove_temporary_of(host, change)?;
         let current = change_io::current(host, change)?;

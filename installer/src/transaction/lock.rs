@@ -44,7 +44,7 @@ fn open(host: &Host) -> io::Result<File> {
 }
 
 /// The process that holds the lock. The kernel names it, so it is never a process that has ended.
-/// `None` where it runs in another PID namespace, or has just let go of the lock.
+/// `None` if it runs in another PID namespace, or has just released the lock.
 fn holder(file: &File) -> Option<String> {
     let metadata = file.metadata().ok()?;
     let (dev, inode) = (metadata.dev(), metadata.ino());

@@ -16,17 +16,17 @@ use crate::model::setup_options::SetupOptions;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
-/// What a run is going to do.
+/// The plan of a run.
 pub struct Plan {
     /// Files to change, in order.
     pub changes: Vec<Change>,
     /// Engines, each with what must happen for its files to take effect.
     pub engines: Vec<(Box<dyn Engine>, Activation)>,
-    /// The options for these engines; `None` where a plan only repairs or undoes.
+    /// The options for these engines; `None` if a plan only repairs or undoes.
     pub wanted: Option<SetupOptions>,
     /// The number of GPUs of this host.
     pub gpus: usize,
-    /// What the user should know before the run.
+    /// Warnings for the user before the run.
     pub warnings: Vec<String>,
     /// Files whose earlier text an older gpusetup stored without a checksum.
     pub unchecked: BTreeSet<PathBuf>,

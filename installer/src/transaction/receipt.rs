@@ -74,8 +74,8 @@ pub struct RecordedOptions {
     pub mode: Mode,
     /// Whether our runtime was to be the engine's default.
     pub default_runtime: bool,
-    /// Whether another tool's configuration was to stay. Replacing it is not recorded, since it
-    /// applies to that one run only: what somebody configures later is not ours to replace.
+    /// Whether another tool's configuration was to stay. Replacing it is not recorded, because it applies to that one
+    /// run only: a later run must not replace what a user configures in the meantime.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaves: bool,
 }
@@ -91,7 +91,7 @@ impl From<&SetupOptions> for RecordedOptions {
 }
 
 impl Receipt {
-    /// The receipt of this host; `None` where there is none.
+    /// The receipt of this host; `None` if there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
         state_file::load(host, RECEIPT)
     }

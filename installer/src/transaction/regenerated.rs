@@ -32,7 +32,7 @@ pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
                 commit.finish(host)?;
             }
         }
-        // These files are made at every boot, whatever became of a run; doctor reports its journal.
+        // These files are made at every boot, whatever the state of a run; doctor reports a leftover journal.
         Err(e) => log::warn!("{e}"),
     }
     let put = |c: &Change| change_io::write_side(host, c, Side::After, None);

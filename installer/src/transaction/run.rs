@@ -19,8 +19,8 @@ use crate::verify;
 /// What a run does besides writing files.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
-    /// Fail before anything is written if an engine refuses its configuration as it is. Not for an
-    /// undo, which may be what mends it.
+    /// Fail before anything is written if an engine refuses its current configuration. Not for an undo, which may be
+    /// what repairs it.
     pub checks_before: bool,
     /// Restart the engines that need it.
     pub restart: bool,
@@ -28,8 +28,7 @@ pub struct RunOptions {
     pub verify: bool,
 }
 
-/// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the
-/// error tells why.
+/// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the error says why.
 pub fn apply(
     context: &RunContext,
     plan: &mut Plan,
@@ -212,14 +211,14 @@ impl Run<'_> {
         let commit = commit(&self.journal);
         self.journal.commit = Some(commit.clone());
         if let Err(e) = self.journal.store(self.context.host) {
-            // The file may be in place although syncing its directory failed. `recover` goes by
-            // what is on disk, so that decides here too.
+            // The file may be in place although syncing its directory failed. `recover` decides by the state on disk,
+            // so this code does too.
             match Journal::load(self.context.host) {
                 Ok(Some(Journal {
                     commit: Some(_), ..
                 })) => {}
                 Ok(_) => return Err(e),
-                // Nobody can tell: rolling back could undo what a recovery then takes for done.
+                // The state is not known: a rollback could undo what a recovery would then treat as done.
                 Err(unknown) => {
                     self.states.reach_all(RunState::Committed);
                     return Err(unknown);
@@ -232,8 +231,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// An engine may refuse what it refused before this run too, which shows once the files are
-    /// back.
+    /// An engine may refuse its configuration for a fault that existed before this run, which shows once the files
+    /// are restored.
     fn as_found(&self, cause: Error) -> Error {
         let refuses = matches!(
             cause,
@@ -247,11 +246,14 @@ impl Run<'_> {
         }
         match checked_before::ensure_accepted(self.context.host, self.plan) {
             Ok(()) => cause,
-            Err(before) => before,
+            Err(before) => {
+                self.context.progress.failed(&before.to_string());
+                before
+            }
         }
     }
 
-    /// Rolls the run back as far as it had come, and returns its error.
+    /// Rolls the run back from the state it had reached, and returns its error.
     fn failed(&mut self, cause: Error) -> Error {
         log::debug!("failed with {}", self.states);
         match self.states.of_run() {
@@ -328,7 +330,7 @@ fn verify_all(
             EngineFault::NoGpu { how, detail },
         ));
     }
-    // No reason to roll back: containers would lose their GPUs with the old configuration too.
+    // This is no reason for a rollback: containers would lose their GPUs with the old configuration too.
     for v in verified {
         if let Some(trouble) = &v.driver_trouble {
             progress.warn(&format!("{} ({}): {trouble}", v.engine, v.how));

@@ -136,7 +136,7 @@ fn dangling_link(host: &Host, path: &Path) -> Result<Option<String>, Error> {
     for part in path.ancestors() {
         match host.root().symlink_metadata(part) {
             // This link's target is missing.
-            Ok(found) if found.is_symlink() && is_missing(host, part)? => {
+            Ok(metadata) if metadata.is_symlink() && is_missing(host, part)? => {
                 let target = host
                     .root()
                     .read_link(part)

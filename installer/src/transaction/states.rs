@@ -12,7 +12,7 @@ pub enum RunState {
     Written,
     /// The files have taken effect in the engine.
     Activated,
-    /// Containers have shown that GPUs work, if that was asked for.
+    /// Containers have shown that GPUs work, if verification was requested.
     Verified,
     /// The journal says that everything is done: a recovery finishes the run and rolls nothing
     /// back.
@@ -35,12 +35,12 @@ impl fmt::Display for RunState {
 #[derive(Clone, Debug)]
 pub struct States {
     engines: BTreeMap<String, RunState>,
-    /// Of a run that touches no engine, such as one that writes CDI specs alone.
+    /// For a run that touches no engine, such as one that only writes CDI specs.
     files: RunState,
 }
 
 impl States {
-    /// Of these engines, with nothing written.
+    /// For these engines, with nothing written.
     pub fn new(engines: impl IntoIterator<Item = String>) -> Self {
         let engines = engines.into_iter().map(|name| (name, RunState::Planned));
         Self {
@@ -49,14 +49,14 @@ impl States {
         }
     }
 
-    /// One engine has come so far.
+    /// Records that one engine has reached this state.
     pub fn reach(&mut self, engine: &str, state: RunState) {
         if let Some(of_engine) = self.engines.get_mut(engine) {
             *of_engine = state;
         }
     }
 
-    /// All of them have.
+    /// Records that all engines have reached this state.
     pub fn reach_all(&mut self, state: RunState) {
         self.files = state;
         self.engines
@@ -64,7 +64,7 @@ impl States {
             .for_each(|of_engine| *of_engine = state);
     }
 
-    /// How far the run has come: as far as the engine that has come least.
+    /// The state of the run: that of the engine that is furthest behind.
     pub fn of_run(&self) -> RunState {
         let least = self.engines.values().min();
         least.copied().unwrap_or(self.files)

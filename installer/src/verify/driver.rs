@@ -1,5 +1,5 @@
-//! What the driver's own programs answer in a container, compared with what they answer on the host:
-//! what does not work there either is not the container's fault.
+//! Compares the results of the driver's own programs in a container with their results on the host: a failure that
+//! occurs on the host too is not the container's fault.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use probe_report::{DriverAnswers, ProgramAnswer};
 use super::host_files::CUDA_INIT;
 use crate::host::Host;
 
-/// The most time for each program on the host.
+/// Time limit for each program on the host.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether the driver's own programs work on the host.
@@ -21,7 +21,7 @@ pub struct OnHost {
 }
 
 impl OnHost {
-    /// Runs them.
+    /// Runs both programs.
     pub fn ask(host: &Host) -> Self {
         let works = |argv: &[&str]| host.run(argv, LIMIT).is_ok_and(|out| out.has_succeeded());
         Self {
@@ -31,8 +31,8 @@ impl OnHost {
     }
 }
 
-/// What is wrong with the driver's programs in a container; `None` if nothing is, or if they do not
-/// work on the host.
+/// What is wrong with the driver's programs in a container; `None` if nothing is, or if they do not work on the host
+/// either.
 pub fn trouble(driver: &DriverAnswers, on_host: OnHost) -> Option<String> {
     let smi = match &driver.nvidia_smi {
         ProgramAnswer::NoProgram => {
@@ -94,7 +94,7 @@ mod tests {
         assert!(said(ok(), failed()).contains("CUDA error 999"));
         assert!(said(failed(), ok()).contains("nvidia-smi in the container fails"));
         assert!(said(ProgramAnswer::Missing, ok()).contains("is not there"));
-        // An image without a C library says nothing about the host's set-up.
+        // An image without a C library shows nothing about the host's setup.
         let not_run = || ProgramAnswer::NotRun("no C library".into());
         assert_eq!(said(not_run(), not_run()), "");
         assert_eq!(said(ok(), ProgramAnswer::Missing), "");

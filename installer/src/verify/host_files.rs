@@ -1,5 +1,5 @@
-//! The files of this host that the driver's own programs need in the built-in image: they are linked
-//! to the C library, and the host's is the one that the host's driver works with.
+//! Collects the host's files that the driver's own programs need in the built-in image: they are linked to the C
+//! library, and the host's driver works with the host's C library.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ const LOADER: &str = if cfg!(target_arch = "aarch64") {
 } else {
     "/lib64/ld-linux-x86-64.so.2"
 };
-/// What a driver's programs and libraries are linked to. Before glibc 2.34 it was several libraries.
+/// The libraries that a driver's programs and libraries are linked to. Before glibc 2.34 it was split into several.
 const LIBRARIES: [&str; 6] = [
     "libc.so.6",
     "libm.so.6",
@@ -29,8 +29,8 @@ const LIBRARIES: [&str; 6] = [
 /// Class 64, in the header of an ELF file.
 const CLASS_64: u8 = 2;
 
-/// The files to put into the image. Those that this host has not are left out: the driver's programs
-/// then do not run in it, which the report says.
+/// The files to put into the image. Files that this host lacks are left out: the driver's programs then do not run in
+/// the image, and the report says so.
 pub fn of(host: &Host) -> Vec<ImageFile> {
     let root = host.root();
     let cache = root.read("/etc/ld.so.cache").unwrap_or_default();

@@ -30,13 +30,13 @@ pub use verified::{Outcome, Reload, Unverified, Verified, dead};
 /// The program in the built-in image.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
-/// Why an engine is not verified that runs no container of ours.
+/// The reason why an engine that runs no container of ours is not verified.
 pub const NO_CONTAINER: &str = "gpusetup runs no container in it";
 
-/// What a verification is to show.
+/// The parameters of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct Expectation {
-    /// The number of GPUs that a container gets that asks for all.
+    /// The number of GPUs that a container gets that requests all.
     pub gpus: usize,
     /// Also do a daemon-reload while the containers run, unless that would harm other containers.
     pub reload: bool,
@@ -83,14 +83,14 @@ pub fn run<'a>(
             let Some(probe) = probe else { continue };
             progress.doing(&format!("running {kind} in {name}"));
             engine.wait_ready(host);
-            let asked = session::FirstLook {
+            let first_look = session::FirstLook {
                 engine: &name,
                 gpus: wanted.gpus,
                 hold: obstacle.is_none(),
                 on_host,
             };
             let patience = Patience::new(Instant::now() + session::LIMIT, signals);
-            let session = ProbeSession::start(host, probe, asked, patience)?;
+            let session = ProbeSession::start(host, probe, first_look, patience)?;
             sessions.push((name.clone(), session));
         }
     }
@@ -153,7 +153,7 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     }
 }
 
-/// Does one daemon-reload for all engines and has their containers look again.
+/// Does one daemon-reload for all engines and makes their containers look again.
 fn over_reload(
     context: &RunContext,
     sessions: &mut [(String, ProbeSession<'_>)],
@@ -187,12 +187,12 @@ fn over_reload(
     Ok(())
 }
 
-fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
-    if found.is_empty() {
+fn tell(name: &str, results: &[Verified], gpus: usize, progress: &Progress) {
+    if results.is_empty() {
         return;
     }
     let mut good = true;
-    for v in found {
+    for v in results {
         let trouble = v.loss().or(v.driver_trouble.as_deref());
         let bad = if v.ok { trouble } else { Some(&*v.detail) };
         if let Some(bad) = bad {
@@ -201,9 +201,9 @@ fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
         }
     }
     if good {
-        let is_pods = found.iter().any(|v| v.how.starts_with("pod "));
+        let is_pods = results.iter().any(|v| v.how.starts_with("pod "));
         let what = if is_pods { "pod" } else { "container" };
-        let kept = found.iter().any(|v| v.reload == Some(Reload::Ok));
+        let kept = results.iter().any(|v| v.reload == Some(Reload::Ok));
         let kept = if kept {
             ", also after a daemon-reload"
         } else {

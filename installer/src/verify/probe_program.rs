@@ -1,4 +1,4 @@
-//! Runs a program and talks with it line by line. It is killed when its handle is dropped.
+//! Runs a program and exchanges lines with it. The program is killed when its handle is dropped.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
@@ -35,7 +35,7 @@ impl<'a> Patience<'a> {
         }
     }
 
-    /// Waits even if the user interrupts: for tidying up, which must be done in any case.
+    /// Waits even if the user interrupts: for the cleanup, which must be done in any case.
     pub fn whatever_comes(limit: Duration) -> Self {
         Self {
             until: Instant::now() + limit,

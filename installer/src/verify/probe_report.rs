@@ -42,8 +42,8 @@ impl ProbeLine {
         if let Some(report) = ProbeReport::parse(line) {
             return Some(Self::Report(report));
         }
-        let told: NotVerified = serde_json::from_str(line).ok()?;
-        Some(Self::NotVerified(told.not_verified))
+        let reason: NotVerified = serde_json::from_str(line).ok()?;
+        Some(Self::NotVerified(reason.not_verified))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Verifies one engine: runs its containers, holds those that look twice, and removes everything
-//! of ours from it at the end.
+//! Verifies one engine: runs its containers, keeps containers that look twice running, and removes everything of ours
+//! at the end.
 
 use std::time::{Duration, Instant};
 
@@ -19,15 +19,15 @@ use crate::verify::verified::{Reload, Unverified, Verified};
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// Time limit for all of its second looks.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
-/// Time limit for each command that tidies up.
+/// Time limit for each cleanup command.
 const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
-/// What an engine's containers are to show.
+/// The parameters of an engine's first looks.
 #[derive(Clone, Copy, Debug)]
 pub struct FirstLook<'a> {
     /// The engine.
     pub engine: &'a str,
-    /// The number of GPUs that a container gets that asks for all.
+    /// The number of GPUs that a container gets that requests all.
     pub gpus: usize,
     /// Containers that get GPUs keep running, to look again.
     pub hold: bool,
@@ -48,7 +48,7 @@ pub struct ProbeSession<'a> {
 /// The results of an engine.
 #[derive(Debug, Default)]
 pub struct Closed {
-    /// Of its containers.
+    /// The results of its containers.
     pub verified: Vec<Verified>,
     /// What could not be verified.
     pub not_verified: Vec<Unverified>,
@@ -59,19 +59,19 @@ pub struct Closed {
 /// One container and its result.
 struct Look {
     verified: Verified,
-    /// Why nothing is known of it, if that is so.
+    /// Why nothing is known about the container, if so.
     not_verified: Option<String>,
     /// The container's command, if it is still running and waits to look again.
     program: Option<Program>,
 }
 
 impl<'a> ProbeSession<'a> {
-    /// Loads the image and has each container look once. Fails only if the user interrupts; any
-    /// other failure is part of the result.
+    /// Loads the image and makes each container look once. Fails only if the user interrupts; any other failure is
+    /// part of the result.
     pub fn start(
         host: &'a Host,
         probe: Probe,
-        asked: FirstLook<'_>,
+        first_look: FirstLook<'_>,
         patience: Patience<'_>,
     ) -> Result<Self, Error> {
         let FirstLook {
@@ -79,7 +79,7 @@ impl<'a> ProbeSession<'a> {
             gpus,
             hold,
             on_host,
-        } = asked;
+        } = first_look;
         let mut session = Self {
             host,
             looks: Vec::new(),
@@ -104,13 +104,13 @@ impl<'a> ProbeSession<'a> {
         }
         for case in session.probe.cases.clone() {
             let mut look = Look::new(engine, &case, gpus);
-            let seen = match &loaded {
+            let line = match &loaded {
                 Ok(()) => look.first(host, &case, hold && case.gets, patience),
                 Err(e) => Err(e.clone()),
             };
-            session.is_dirty |= seen.is_err();
-            match seen {
-                Ok(ProbeLine::Report(seen)) => look.verified.judge(&seen, case.gets, on_host),
+            session.is_dirty |= line.is_err();
+            match line {
+                Ok(ProbeLine::Report(report)) => look.verified.judge(&report, case.gets, on_host),
                 Ok(ProbeLine::NotVerified(why)) => look.not_verified = Some(why),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => look.verified.detail = e.to_string(),
@@ -125,15 +125,18 @@ impl<'a> ProbeSession<'a> {
         for argv in &self.probe.load {
             let out = Program::run(self.host, argv, patience)?;
             if !out.has_succeeded() {
-                let said = out.last_line().to_owned();
-                return Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)));
+                let message = out.last_line().to_owned();
+                return Err(Error::program(
+                    &argv.join(" "),
+                    ProgramFault::Failed(message),
+                ));
             }
         }
         Ok(())
     }
 
-    /// Where containers may never have run, one that asks for nothing and does not run either says
-    /// that this is so still, and nothing about GPUs.
+    /// If containers may never have run here and the container that requests nothing does not run either, that is
+    /// still so, and shows nothing about GPUs.
     fn excuse_unused(&mut self) {
         let runs = |l: &Look| l.verified.ran() || l.not_verified.is_some();
         if !self.probe.is_unused || self.looks.iter().any(runs) {
@@ -149,7 +152,7 @@ impl<'a> ProbeSession<'a> {
         self.looks.iter().any(|l| l.program.is_some())
     }
 
-    /// Notes why the containers do not look again.
+    /// Records why the containers do not look again.
     pub fn not_again(&mut self, why: &str) {
         for look in &mut self.looks {
             if look.verified.expected > 0 {
@@ -158,7 +161,7 @@ impl<'a> ProbeSession<'a> {
         }
     }
 
-    /// Has the held containers look again after systemd's reload.
+    /// Makes the held containers look again after systemd's reload.
     pub fn again(&mut self, signals: &Interrupt) -> Result<(), Error> {
         let patience = Patience::new(Instant::now() + SECOND_LIMIT, signals);
         for look in &mut self.looks {
@@ -170,7 +173,7 @@ impl<'a> ProbeSession<'a> {
             };
             program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
-                Ok(Some(ProbeLine::Report(seen))) => look.verified.compare_after_reload(&seen),
+                Ok(Some(ProbeLine::Report(report))) => look.verified.compare_after_reload(&report),
                 Ok(Some(ProbeLine::NotVerified(why))) => Reload::NotTried(why),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -251,7 +254,7 @@ impl Look {
         }
     }
 
-    /// What a new container sees. `hold`: it keeps running and waits.
+    /// The first report of a new container. `hold`: it keeps running and waits.
     fn first(
         &mut self,
         host: &Host,
@@ -260,14 +263,14 @@ impl Look {
         patience: Patience<'_>,
     ) -> Result<ProbeLine, Error> {
         let program = Program::start(host, &case.argv)?;
-        let seen = hear(&program, patience)?;
-        if hold && let Some(ProbeLine::Report(seen)) = seen {
+        let line = hear(&program, patience)?;
+        if hold && let Some(ProbeLine::Report(report)) = line {
             self.program = Some(program);
-            return Ok(ProbeLine::Report(seen));
+            return Ok(ProbeLine::Report(report));
         }
         let out = end(program, patience)?;
-        match seen {
-            Some(ProbeLine::Report(seen)) if out.has_succeeded() => Ok(ProbeLine::Report(seen)),
+        match line {
+            Some(ProbeLine::Report(report)) if out.has_succeeded() => Ok(ProbeLine::Report(report)),
             Some(ProbeLine::NotVerified(why)) => Ok(ProbeLine::NotVerified(why)),
             _ => Err(Error::Container(complaint(&out).to_owned())),
         }
@@ -284,15 +287,15 @@ fn complaint(out: &Output) -> &str {
 /// The probe's next report; `None` if it has ended.
 fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeLine>, Error> {
     while let Some(line) = program.hear(patience)? {
-        if let Some(seen) = ProbeLine::parse(&line) {
-            return Ok(Some(seen));
+        if let Some(parsed) = ProbeLine::parse(&line) {
+            return Ok(Some(parsed));
         }
     }
     Ok(None)
 }
 
-/// Ends a container. Not every engine passes on the end of input, so a line is sent as well, which
-/// also ends its wait.
+/// Ends a container. Not every engine passes on the end of input, so a line is sent as well, which also ends the
+/// container's wait.
 fn end(mut program: Program, patience: Patience<'_>) -> Result<Output, Error> {
     program.tell(probe_image::AGAIN);
     program.end(patience)
@@ -405,7 +408,7 @@ mod tests {
         assert!(found[0].loss().unwrap().contains("0 of 1 GPUs are left"));
     }
 
-    /// The driver's own programs are run as well: that they are there shows nothing.
+    /// The driver's own programs are run as well, because their presence alone shows nothing.
     #[test]
     fn a_driver_whose_programs_do_not_work_is_told() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
@@ -496,7 +499,7 @@ mod tests {
         let told = "echo '{\"not_verified\": \"no engine answers\"}'; rm container; exit 7";
         let why = not_verified(&engine, engine.probe("touch image", told));
         assert_eq!(why, "no engine answers");
-        // Nothing is started, and nothing is there to be removed.
+        // Nothing is started, and there is nothing to remove.
         let mut probe = engine.probe("touch image", "true");
         probe.obstacle = Some("no client".into());
         assert_eq!(not_verified(&engine, probe), "no client");

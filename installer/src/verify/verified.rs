@@ -12,7 +12,7 @@ use crate::engines::engine::Case;
 pub struct Verified {
     /// The engine.
     pub engine: String,
-    /// How the container asked for GPUs: `--gpus all`.
+    /// How the container requested GPUs: `--gpus all`.
     pub how: String,
     /// The number of GPUs whose nodes it could open.
     pub gpus: usize,
@@ -23,7 +23,7 @@ pub struct Verified {
     ran: bool,
     /// Whether it ran, saw what it should, and nothing else is wrong.
     pub ok: bool,
-    /// What it saw, in words.
+    /// What it saw, as text.
     pub detail: String,
     /// The libraries that the image's loader finds.
     pub libraries: Vec<ImageLibrary>,
@@ -42,20 +42,20 @@ pub struct Verified {
 pub struct Unverified {
     /// The engine.
     pub engine: String,
-    /// How the container would have asked for GPUs; empty if no container runs in this engine.
+    /// How the container would have requested GPUs; empty if no container runs in this engine.
     pub how: String,
-    /// Why not.
+    /// The reason.
     pub why: String,
 }
 
 /// The result of all engines.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Of each container.
+    /// The results of the containers.
     pub verified: Vec<Verified>,
     /// What was set up and could not be verified.
     pub not_verified: Vec<Unverified>,
-    /// What works now and does not later.
+    /// Things that work now but not later.
     pub caveats: Vec<String>,
     /// Engines in which nothing is set up that a container could show.
     pub no_container: Vec<String>,
@@ -68,7 +68,7 @@ impl Outcome {
         self.verified.iter().any(is_bad)
     }
 
-    /// The names of the engines of which something is not verified.
+    /// The names of the engines that were not verified completely.
     pub fn engines_not_verified(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self
             .not_verified
@@ -79,8 +79,8 @@ impl Outcome {
         names
     }
 
-    /// The reasons why something was not verified, each with the engines that it is true of:
-    /// `containerd: no engine answers`.
+    /// The reasons why something was not verified, each with the engines that it applies to: `containerd: no engine
+    /// answers`.
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons: Vec<String> = Vec::new();
         for one in &self.not_verified {
@@ -93,7 +93,7 @@ impl Outcome {
     }
 }
 
-/// Whether a container keeps its GPUs over a `systemctl daemon-reload`.
+/// Whether a container keeps its GPUs after a `systemctl daemon-reload`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is", content = "why")]
 pub enum Reload {
@@ -179,7 +179,7 @@ impl Verified {
     }
 }
 
-/// The result of an engine in which no container ran at all, with a GPU or without.
+/// The result of an engine in which no container ran at all, neither with a GPU nor without.
 pub fn dead(verified: &[Verified]) -> Option<&Verified> {
     verified.iter().find(|v| {
         v.how.ends_with(Case::PLAIN) && verified.iter().all(|o| o.engine != v.engine || !o.ran)

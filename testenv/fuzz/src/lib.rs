@@ -36,7 +36,7 @@ pub const TARGETS: &[Target] = &[
     target("cdi-spec", cdi_spec),
     target("oci-config", oci_config),
     target("oci-state", |b| {
-        drop(gpu_inject::oci::ContainerState::parse(b))
+        drop(gpu_inject::oci::ContainerState::parse(b));
     }),
     target("container-path", container_path),
     target("request", request),

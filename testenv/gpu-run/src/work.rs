@@ -21,11 +21,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 /// Seconds of the run that are kept for undoing.
 const UNDO_SECONDS: u64 = 20;
 /// Everywhere that a set-up may write.
-const WRITTEN: [&str; 7] = [
+const WRITTEN: [&str; 5] = [
     "/etc",
     "/var/lib/gpusetup",
-    "/run/cdi",
-    "/run/gpusetup",
     "/usr/lib/systemd",
     "/usr/share/containers",
     "/usr/bin",
@@ -310,7 +308,8 @@ impl Work<'_> {
     }
 }
 
-/// The files that gpusetup may have written.
+/// The files that gpusetup may have written, but for those in /run: its service, which is installed in the layer, makes
+/// them anew whether or not an engine is set up, so an undo leaves them.
 fn snapshot_written() -> files::Snapshot {
     let mut snapshot = files::snapshot(&WRITTEN);
     snapshot.retain(|path, _| !WRITTEN_BY_ENGINES.iter().any(|o| path.starts_with(o)));

@@ -31,7 +31,17 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// Texts that are meant to be there: module of gpusetup, the text or a part of it, and why.
-const EXCEPTIONS: [(&str, &str, &str); 7] = [
+const EXCEPTIONS: [(&str, &str, &str); 9] = [
+    (
+        "engines::cri",
+        "--image",
+        "a flag of cri-client, which we run",
+    ),
+    (
+        "engines::containerd::pods",
+        "--force",
+        "a flag of containerd's client, which we run",
+    ),
     ("doctor::checks::docker", "--default-runtime", DOCKERD),
     (
         "engines::docker::daemon_json_changes",

@@ -66,7 +66,7 @@ fn failed(error: Error) -> Failure {
 /// Whether this is our own root by another name, such as a link. False if it does not exist in our namespace.
 fn is_our_root(rootfs: &Path) -> bool {
     let id = |path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-    id(rootfs).is_some_and(|found| Some(found) == id(Path::new("/")))
+    id(rootfs).is_some_and(|rootfs_id| Some(rootfs_id) == id(Path::new("/")))
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! What each hook gives up before it reads a word about a container; a socket to the journal it keeps,
-//! where one listens. The shim gives up nothing: it becomes the low-level runtime, which needs all it was
-//! started with.
+//! Confines each hook before it reads anything about a container. A hook keeps a socket to the journal, if one is
+//! listening. The shim is not confined: it becomes the low-level runtime, which needs everything that it was started
+//! with.
 
 use gpu_inject::live::{Capability, OwnMounts, SystemdManager, confine};
 
 use crate::log;
 
-/// For the hook of our CDI spec, which the runtime starts in the container's namespaces:
-/// files of the image's, and mounts. Says whose mount namespace this is, which is seen before
-/// `CAP_SYS_PTRACE` goes.
+/// For the hook of our CDI spec, which the runtime starts in the container's namespaces. It keeps what it needs for
+/// files of the image and for mounts. Returns whose mount namespace this is, which is determined before
+/// `CAP_SYS_PTRACE` is dropped.
 pub(crate) fn cdi_hook() -> OwnMounts {
     confine(
         &[
@@ -24,8 +24,8 @@ pub(crate) fn cdi_hook() -> OwnMounts {
     )
 }
 
-/// For the prestart hook, which comes from the host's namespaces into the container's. Returns a connection to systemd,
-/// which is made before the right to make sockets goes.
+/// For the prestart hook, which starts in the host's namespaces and enters the container's. Returns a connection to
+/// systemd, which is made before the filter forbids making sockets.
 pub(crate) fn prestart_hook() -> Option<SystemdManager> {
     confine(
         &[

@@ -1,4 +1,4 @@
-//! Flags as nvidia-cdi-hook takes them: `--flag value`, `--flag=value`, one dash or two.
+//! Parses flags in the forms that nvidia-cdi-hook accepts: `--flag value`, `--flag=value`, one dash or two.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    /// Every flag must be one of `known`; all have a value.
+    /// Parses flags. Every flag must be one of `known`; all have a value.
     pub(super) fn read(hook: &str, args: &[String], known: &[&str]) -> Result<Self, Error> {
         let bad = |what: String| Error::State(format!("{hook}: {what}").into());
         let mut flags = Self::default();
@@ -44,29 +44,29 @@ impl Flags {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The last value of one flag, if it says anything.
+    /// The last value of one flag, if it is not empty.
     pub(super) fn last(&self, name: &str) -> Option<&str> {
         let value = self.values.iter().rev().find(|(n, _)| n == name);
         value.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
-    /// The container's state: of the file of `--container-spec`, or on standard input.
+    /// The container's state, from the file of `--container-spec` or from standard input.
     pub(super) fn state(&self) -> Result<HookState, Error> {
         HookState::from(self.last(SPEC).map(Path::new))
     }
 }
 
-/// What our own hook is told of the container, besides what it is to do.
+/// Facts about the container among the arguments of our own hook, besides the edits.
 pub(super) struct HookInput {
     pub(super) state: HookState,
-    /// Where the root file system is, as config.json says: relative to the bundle.
+    /// The path of the root file system in config.json, relative to the bundle.
     pub(super) rootfs: Option<PathBuf>,
-    /// What config.json says about mounts, where the shim has said it.
+    /// Facts about mounts from config.json, if the shim has passed them.
     pub(super) arrangement: Arrangement,
 }
 
 impl HookInput {
-    /// What is known about the container's mounts, looked for where it matters to these edits.
+    /// Facts about the container's mounts, looked up only if they matter to these edits.
     pub(super) fn arrangement(&self, edits: &Edits) -> Arrangement {
         let is_of_shim = self.rootfs.is_some();
         let wants_dev = !edits.links_by_nodes.is_empty();
@@ -76,7 +76,7 @@ impl HookInput {
         self.state.bundle.arrangement(wants_dev)
     }
 
-    /// The rest of the arguments besides.
+    /// The remaining arguments.
     pub(super) fn read(args: Vec<String>) -> Result<(Self, Vec<String>), Error> {
         let mut rest = Vec::with_capacity(args.len());
         let (mut file, mut rootfs) = (None, None);

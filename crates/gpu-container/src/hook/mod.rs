@@ -1,8 +1,7 @@
-//! createContainer hooks: our own, which does everything in one process, and those of the
-//! vendor's name, so that a CDI spec that nvidia-ctk made works with this binary as its
-//! `nvidia-cdi-hook`.
+//! createContainer hooks: our own, which does everything in one process, and hooks with the vendor's names, so that a
+//! CDI spec made by nvidia-ctk works with this binary as its `nvidia-cdi-hook`.
 //!
-//! None starts a program, and none believes its environment: it may be the container's.
+//! No hook starts a program, and none trusts its environment, which may be the container's.
 
 mod confine;
 mod flags;
@@ -21,12 +20,11 @@ use crate::log;
 use crate::oci_bundle::HookState;
 use flags::HookInput;
 
-/// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,
-/// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
-/// container must not fail for it.
+/// `cdi …` is our own hook; the vendor's hooks are in [`vendor`]. An unknown hook is a warning, not a failure, as
+/// with nvidia-cdi-hook: the spec may be from another version, and the container must start even so.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let mounts = confine::cdi_hook();
-    // The same memory throughout: hundreds of texts are what a hook has most of.
+    // Converts without copying, because a hook can have hundreds of arguments.
     let text = |arg: OsString| match arg.into_string() {
         Ok(text) => text,
         Err(odd) => odd.to_string_lossy().into_owned(),
@@ -63,7 +61,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
 /// --forbid-device-nodes [--rootfs PATH] [--container-spec FILE]`
 fn own(args: Vec<String>, mounts: OwnMounts) -> Result<(), Error> {
     let (input, args) = HookInput::read(args)?;
-    // None of these is dropped: this process ends, and has descriptors of every mount.
+    // None of these is dropped, because the process ends and dropping would close a descriptor for every mount.
     let edits = ManuallyDrop::new(oci::read_arguments(args)?);
     let rootfs = root::open(&input.state, input.rootfs.as_deref(), mounts)?;
     let rootfs = ManuallyDrop::new(rootfs.arranged(input.arrangement(&edits)));

@@ -105,7 +105,7 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     done.map(drop)
 }
 
-/// What is asked for, and what config.json says about mounts.
+/// The request, and facts about mounts from config.json.
 fn request(
     config: ConfigJson,
     bundle: &OciBundle,
@@ -120,7 +120,7 @@ fn request(
     };
     let text = match config {
         ConfigJson::Text(text) => text,
-        // Annotations do not count here. Of mounts not all are kept.
+        // Annotations do not count here, and only some mounts are kept.
         ConfigJson::Long(file) => {
             let scan = bundle.scan(file, &[])?;
             let request = Request::read(ContainerView::of(&scan), policy)?;

@@ -1,9 +1,9 @@
-//! Where the container's root file system is, as a createContainer hook finds it: the hook is in
-//! the container's namespaces, before `pivot_root`, and can be anybody.
+//! Finds the container's root file system in a createContainer hook, which runs in the container's namespaces before
+//! `pivot_root`, possibly as an unprivileged user.
 //!
-//! config.json says it, but is not always the hook's to read: a container's root that is mapped to
-//! another user cannot enter a bundle of mode 0700 (Podman's with `--uidmap`, `--userns nomap` or
-//! `auto`). What is asked, in this order: our own arguments, the state, config.json, the mount table.
+//! config.json gives the path, but the hook may not be able to read it: a container's root that is mapped to another
+//! user cannot enter a bundle of mode 0700 (Podman's with `--uidmap`, `--userns nomap` or `auto`). The sources are
+//! tried in this order: our own arguments, the state, config.json, the mount table.
 
 mod mount_table;
 
@@ -37,7 +37,7 @@ fn named_or_found(state: &HookState, rootfs_flag: Option<&Path>) -> Result<Rootf
     };
     let failed = match named.and_then(|path| Rootfs::open(&path)) {
         Ok(rootfs) => return Ok(rootfs),
-        // Anything else is a state that is wrong, and what the table has then may be another's.
+        // Any other error means that the state is wrong, and then the mount table may describe another container.
         Err(e) if !is_closed(&e) || !is_mapped() => return Err(e),
         Err(e) => e,
     };
@@ -53,20 +53,20 @@ fn is_closed(error: &Error) -> bool {
     matches!(error, Error::Host { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Whether this is another user namespace than the host's own, where root may read everything
-/// (`user_namespaces(7)`, "User and group ID mappings"). Unknown counts as the host's.
+/// Whether this is a user namespace other than the host's, where root may read everything (`user_namespaces(7)`,
+/// "User and group ID mappings"). If unknown, it counts as the host's.
 fn is_mapped() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let numbers: Vec<&str> = map.split_whitespace().collect();
     !matches!(numbers[..], [] | ["0", "0", "4294967295"])
 }
 
-/// The one mount that has a container's own mounts in it. No image can make any before it is
-/// started, and no path that it could write is believed: what is opened has the mount's id.
+/// The only mount that contains mounts of a container. No image can make such mounts before it is started, and a path
+/// in the table, which an image could write, is not trusted: the opened directory must have the mount's ID.
 fn by_mount_table() -> Result<Rootfs, String> {
     let text = fs::read(MOUNTS).map_err(|e| e.to_string())?;
-    // runc starts these hooks in the root file system (libcontainer/rootfs_linux.go,
-    // prepareRootfs), crun in the bundle. The whole path may be closed to the container's root.
+    // runc starts these hooks in the root file system (libcontainer/rootfs_linux.go, prepareRootfs), crun in the
+    // bundle. The container's root may lack permission for the whole path.
     let here = env::current_dir().ok();
     let root = only(mount_table::roots(&text), here.as_deref())?;
     let rootfs = Rootfs::open(&from(here.as_deref(), &root.path)).map_err(|e| e.to_string())?;
@@ -78,14 +78,14 @@ fn by_mount_table() -> Result<Rootfs, String> {
     Ok(rootfs)
 }
 
-/// A path as it can be followed from the working directory.
+/// A path relative to the working directory, so that it can be followed from there.
 fn from(here: Option<&Path>, path: &Path) -> PathBuf {
     let below = here.and_then(|here| path.strip_prefix(here).ok());
     below.map_or_else(|| path.to_owned(), |below| Path::new(".").join(below))
 }
 
-/// Where the host has several of the kind (a driver container, a chroot with /proc and /dev), the
-/// runtime's working directory decides.
+/// If the host has several such mounts (a driver container, a chroot with /proc and /dev), the runtime's working
+/// directory decides.
 fn only(mut roots: Vec<MountRoot>, here: Option<&Path>) -> Result<MountRoot, String> {
     if roots.len() > 1 {
         let at = roots.iter().position(|r| here == Some(r.path.as_path()));
@@ -100,7 +100,7 @@ fn only(mut roots: Vec<MountRoot>, here: Option<&Path>) -> Result<MountRoot, Str
         .ok_or_else(|| "no mount in it has /proc and /dev of its own".to_owned())
 }
 
-/// The mount that a descriptor is of (proc(5), `/proc/pid/fdinfo`).
+/// The mount on which a descriptor was opened (proc(5), `/proc/pid/fdinfo`).
 fn mount_of(descriptor: i32) -> Option<u64> {
     let path = PathBuf::from(format!("/proc/self/fdinfo/{descriptor}"));
     let text = fs::read_to_string(path).ok()?;

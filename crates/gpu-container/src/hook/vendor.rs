@@ -1,6 +1,5 @@
-//! The hooks of `nvidia-cdi-hook`, by their names and flags
-//! (nvidia-container-toolkit 1.20, `cmd/nvidia-cdi-hook`), each in the root file system
-//! alone.
+//! The hooks of `nvidia-cdi-hook`, with the same names and flags (nvidia-container-toolkit 1.20,
+//! `cmd/nvidia-cdi-hook`). Each acts only within the root file system.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,11 +13,11 @@ use super::root;
 use crate::log;
 use crate::oci_bundle::HookState;
 
-/// Runs the hook of that name; `None` where there is none.
+/// Runs the hook with this name; `None` if there is none.
 pub(super) fn run(name: &str, args: &[String], mounts: OwnMounts) -> Option<Result<(), Error>> {
     let known: &[&str] = match name {
         "create-symlinks" => &["link"],
-        // ldconfig-path: none is run, the cache is written.
+        // ldconfig-path has no effect, because no ldconfig is run: the cache is written directly.
         "update-ldcache" => &["folder", "ldconfig-path"],
         "enable-cuda-compat" => &[
             "host-driver-version",
@@ -55,8 +54,8 @@ fn carry_out(name: &str, flags: &Flags, mounts: OwnMounts) -> Result<(), Error> 
     done
 }
 
-/// `target::link`. A file or directory that the image has there stays, with a warning;
-/// nvidia-cdi-hook replaces the one and fails over the other.
+/// `target::link`. A file or directory that the image has there is kept, with a warning; nvidia-cdi-hook replaces a
+/// file and fails for a directory.
 fn symlink(rootfs: &Rootfs, spec: &str) -> Result<(), Error> {
     let parts: Vec<&str> = spec.split("::").collect();
     let [target, link] = parts[..] else {
@@ -90,8 +89,8 @@ fn enable_cuda_compat(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
     rootfs_edits::note_cuda_compat(rootfs, &compat)
 }
 
-/// Of files and directories of the image; never of what a link leads to outside. A path that is not
-/// there is passed over, as nvidia-cdi-hook does.
+/// Changes modes of files and directories of the image, never of a target outside it. A path that does not exist is
+/// skipped, as in nvidia-cdi-hook.
 fn chmod(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
     let mode = flags.last("mode").unwrap_or_default();
     let mode = u32::from_str_radix(mode, 8).map_err(|_| {

@@ -1,11 +1,11 @@
-//! What a user can do about an error, by gpusetup's commands. The libraries state facts only, since
-//! a program of somebody else may show them; this program knows that gpusetup has set it up.
+//! Adds to an error what the user can do about it with gpusetup's commands. The libraries state only facts, because
+//! programs of others may show them; this program knows that gpusetup has set it up.
 
 use std::fmt;
 
 use gpu_inject::{Error, KindRule, MigControlFault};
 
-/// An error, and after it what helps.
+/// An error, followed by advice.
 pub(crate) struct Advised<'a>(pub(crate) &'a Error);
 
 impl fmt::Display for Advised<'_> {

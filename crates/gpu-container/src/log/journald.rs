@@ -10,9 +10,8 @@ use super::advice::Advised;
 use super::message::{bounded, say};
 use super::runtime_log;
 
-/// A connection to systemd's journal by its native protocol
-/// (`systemd.io/JOURNAL_NATIVE_PROTOCOL`); `None` if no journal is listening. A hook opens it before
-/// it gives up the right to make sockets.
+/// A connection to systemd's journal by its native protocol (`systemd.io/JOURNAL_NATIVE_PROTOCOL`); `None` if no
+/// journal is listening. A hook opens it before it drops the right to make sockets.
 pub(super) struct SystemdJournal(Option<UnixDatagram>);
 
 const JOURNAL: &str = "/run/systemd/journal/socket";

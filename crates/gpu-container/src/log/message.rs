@@ -22,18 +22,18 @@ pub(crate) fn say(text: &str) {
     out::message(stderr(), text);
 }
 
-/// A short line by somebody who has no memory for it, or must not ask for any.
+/// Prints a short line without allocating memory, for callers that have none left or must not allocate.
 pub(crate) fn say_short(text: Arguments<'_>) {
     let mut line = Short {
         room: [0; SHORT],
         length: 0,
     };
-    // Where it is full, what is in it is said.
+    // If the buffer is full, the part that fits is printed.
     let _ = line.write_fmt(text);
     out::piece(stderr(), line.ended());
 }
 
-/// How long such a line is at most, with its end.
+/// Maximum length of such a line, including its end.
 const SHORT: usize = 1000;
 
 struct Short {

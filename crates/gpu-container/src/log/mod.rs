@@ -20,7 +20,7 @@ pub(crate) use message::{bounded, say, say_short, tell};
 pub(crate) use out::{LogFile, output};
 pub(crate) use runtime_log::DebugLog;
 
-/// To be called before the program ends or executes another: reports dropped messages, if they can be written now.
+/// Must be called before the program ends or executes another: reports dropped messages, if they can be written now.
 pub(crate) fn end() {
     out::tell_dropped(stderr());
 }
@@ -29,7 +29,8 @@ pub(crate) fn end() {
 static JOURNAL: OnceLock<SystemdJournal> = OnceLock::new();
 static CONTAINER: OnceLock<String> = OnceLock::new();
 
-/// Connects to the journal. A hook calls it after closing inherited descriptors and before it gives up the right to make sockets.
+/// Connects to the journal. A hook calls it after closing inherited descriptors and before it drops the right to make
+/// sockets.
 pub(crate) fn open() {
     let _ = JOURNAL.set(SystemdJournal::open());
 }

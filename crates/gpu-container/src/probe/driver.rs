@@ -1,5 +1,4 @@
-//! Runs the driver's own programs in the container: that files are there does not show that they
-//! work.
+//! Runs the driver's own programs in the container, because the presence of files does not show that they work.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,15 +11,15 @@ use probe_report::{DriverAnswers, ProgramAnswer};
 const NVIDIA_SMI: &str = "/usr/bin/nvidia-smi";
 /// Our program that initializes CUDA; `gpusetup verify` puts it into its image.
 const CUDA_INIT: &str = "/cuda-init";
-/// The node without which the driver answers nothing.
+/// The node without which the driver does not work.
 const CONTROL: &str = "/dev/nvidiactl";
-/// The most time for each. Without the persistence daemon the driver initializes each GPU first.
+/// Time limit for each program. Without the persistence daemon the driver initializes each GPU first.
 const LIMIT: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(20);
-/// The most of the output that is read.
+/// Maximum bytes of output that are read.
 const OUTPUT: u64 = 64 << 10;
 
-/// What they answer; `None` in a container without GPUs.
+/// The results of the programs; `None` in a container without GPUs.
 pub(crate) fn answers() -> Option<DriverAnswers> {
     if !Path::new(CONTROL).exists() {
         return None;
@@ -41,7 +40,7 @@ fn answer(program: &Path, arguments: &[&str]) -> ProgramAnswer {
         Ok(()) => {}
     }
     run(program, arguments).unwrap_or_else(|e| match e.kind() {
-        // The program is there, so what is missing is its loader.
+        // The program exists, so its loader is missing.
         io::ErrorKind::NotFound => {
             ProgramAnswer::NotRun("the image has no C library for it".into())
         }
@@ -50,8 +49,7 @@ fn answer(program: &Path, arguments: &[&str]) -> ProgramAnswer {
 }
 
 fn run(program: &Path, arguments: &[&str]) -> io::Result<ProgramAnswer> {
-    // One pipe for both outputs: a program that has filled one while the other is read would wait
-    // for ever.
+    // One pipe for both outputs: with two, a program that has filled one while we read the other would block forever.
     let (mut reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
@@ -88,7 +86,7 @@ fn run(program: &Path, arguments: &[&str]) -> io::Result<ProgramAnswer> {
     } else {
         ProgramAnswer::Failed(
             lines
-                .last()
+                .next_back()
                 .map_or_else(|| status.to_string(), str::to_owned),
         )
     })

@@ -38,7 +38,7 @@ links in /dev/char that are missing. A spec of another tool's is left.
 const GPUSETUP: &str = "/usr/bin/gpusetup";
 /// gpusetup's exit code if another run of it is in progress, which then writes these files.
 const LOCKED: i32 = 5;
-/// How long nothing must have changed before a run with `--settle` ends.
+/// How long the host must be unchanged before a run with `--settle` ends.
 const QUIET: Duration = Duration::from_millis(200);
 /// Maximum rounds of a run with `--settle`. If the host still changes then, the next event starts another run.
 const ROUNDS: u32 = 60;

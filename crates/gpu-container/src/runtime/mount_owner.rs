@@ -39,9 +39,9 @@ pub(super) fn choose(
     }
 }
 
-/// Whether this is runc, and not crun by that name: a link, or a script around it, as distributions and users have them
-/// where an engine knows only `runc`. runc is of Go, whose linker leaves a note near the start of a program
-/// (`cmd/internal/buildid`: within 32 KiB); crun and scripts have none.
+/// Whether this is runc itself, and not crun under that name: distributions and users install a link or a script
+/// around crun if an engine knows only `runc`. runc is written in Go, whose linker leaves a note near the start of a
+/// program (`cmd/internal/buildid`: within 32 KiB); crun and scripts have none.
 fn is_runc(program: &Path) -> bool {
     const GO_NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
     let mut start = Vec::new();

@@ -36,7 +36,7 @@ pub enum Mismatch {
     },
 }
 
-/// Checks an inventory that `discover` made with the same options. `None` where they fit.
+/// Checks an inventory that `discover` made with the same options. `None` if they match.
 pub fn mismatch(options: &Options, inventory: &Inventory) -> Option<Mismatch> {
     let driver = inventory.driver.as_ref()?;
     // Only libraries that carry the driver's version count: some have a version of their own and

@@ -48,8 +48,8 @@ impl Options {
     }
 }
 
-/// Why discovery failed. A missing device or file is not an error; the inventory then lacks it.
-/// The messages state facts; which option helps is said by the programs that show them.
+/// Why discovery failed. A missing device or file is not an error; the inventory then lacks it. The messages state
+/// facts; the programs that show them say which option helps.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The driver root does not exist or cannot be opened.

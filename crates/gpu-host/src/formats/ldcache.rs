@@ -30,7 +30,8 @@ const MOST_HWCAPS: usize = 64;
 /// One library, with owned strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedLibrary {
-    /// Name the loader looks up. What is not UTF-8 in it is replaced: no library of a driver has such a name.
+    /// Name the loader looks up. Bytes that are not UTF-8 are replaced, because no library of a driver has such a
+    /// name.
     pub soname: String,
     /// Where it is.
     pub path: PathBuf,
@@ -46,11 +47,11 @@ pub enum BadCache {
     /// The file is in neither format.
     #[error("not an ld.so.cache of glibc 2.2 or later")]
     Magic,
-    /// The file is shorter than its header, or than its entries would be. The loader does not use such a file, either
+    /// The file is shorter than its header, or than its entries need. The loader does not use such a file either
     /// (glibc `elf/dl-cache.c`).
     #[error("ld.so.cache is cut short")]
     CutShort,
-    /// An offset points outside the file, or a part is missing. The loader uses the rest.
+    /// An offset points outside the file, or a part is missing. The loader uses the other entries.
     #[error("ld.so.cache is damaged")]
     Damaged,
     /// So many entries share their strings that reading them would take far more memory than the
@@ -266,7 +267,7 @@ fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
 fn text(bytes: &[u8], at: u32) -> Result<StringSpan, BadCache> {
     let from = bytes.get(at as usize..).ok_or(BadCache::Damaged)?;
     let from = from.get(..LONGEST).unwrap_or(from);
-    // Not by `memchr`, whose first use asks the CPU for its features: traps in a virtual machine.
+    // `memchr` is not used, because its first call queries the CPU's features, which traps in a virtual machine.
     let string = CStr::from_bytes_until_nul(from).map_err(|_| BadCache::Damaged)?;
     let length = u16::try_from(string.count_bytes()).map_err(|_| BadCache::Damaged)?;
     Ok(StringSpan { at, length })
@@ -315,7 +316,7 @@ mod tests {
         assert_eq!(entries[0].flags, 0x0303);
     }
 
-    /// One library of somebody's with a name in Latin-1 hides no other.
+    /// A library whose name is in Latin-1 does not hide the others.
     #[test]
     fn names_need_not_be_utf8() {
         let mut bytes = cache(&[

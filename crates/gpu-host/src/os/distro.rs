@@ -165,7 +165,7 @@ pub fn detect(root: &Root) -> Distro {
     distro
 }
 
-/// What the system calls itself, by the first line of that file.
+/// The system's own name, taken from the first line of that file.
 fn title_of(root: &Root, path: &str, name: &str) -> String {
     let text = root.read_to_string(path).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default().trim();
@@ -179,7 +179,7 @@ fn title_of(root: &Root, path: &str, name: &str) -> String {
     }
 }
 
-/// The fields that os-release itself has.
+/// The fields of os-release.
 fn os_release(text: &str) -> Distro {
     let id = field(text, "ID").unwrap_or_else(|| "linux".into());
     Distro {
@@ -278,7 +278,7 @@ mod tests {
             assert!(names.insert(name), "{name} twice");
             assert!(!row.ids.is_empty(), "{name}");
             assert!(!row.source.is_empty(), "{name}");
-            // A user of an unsupported distribution is told what to do instead.
+            // For an unsupported distribution the table says what to do instead.
             assert!(row.reason.is_none() || row.instead.is_some(), "{name}");
             // Our binaries cannot be installed into a sealed /usr, and our units need systemd.
             let is_impossible = row.usr == Usr::Sealed || row.service_manager != Init::Systemd;

@@ -18,17 +18,17 @@ impl Display for KernelVersion {
 /// A way into a container, with the oldest kernel that it works on.
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
-    /// What a user calls it.
+    /// Its name for users.
     pub name: &'static str,
     /// The oldest kernel.
     pub since: KernelVersion,
-    /// What that kernel has and older ones lack.
+    /// The feature that this kernel has and older ones lack.
     pub needs: &'static str,
-    /// Whether it is needed where cgroup v2 alone is mounted, or everywhere.
+    /// Whether it is needed only on hosts with cgroup v2 alone, or everywhere.
     pub is_of_v2: bool,
 }
 
-/// The ways. What newer kernels have besides is in [`CALLS`]: nothing depends on it.
+/// The ways into a container. Other features of newer kernels are in [`CALLS`], because nothing depends on them.
 pub const WAYS: [Way; 2] = [
     Way {
         name: "the runtime, CDI and `--gpus`",
@@ -44,18 +44,18 @@ pub const WAYS: [Way; 2] = [
     },
 ];
 
-/// A system call that is used where it is to be had.
+/// A system call that is used if it is available.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemCall {
     /// Its name.
     pub name: &'static str,
-    /// The kernel that has it first.
+    /// The first kernel that has it.
     pub since: KernelVersion,
-    /// What is done without it, on older kernels or where a sandbox refuses it with ENOSYS or EPERM.
+    /// The fallback, for older kernels or if a sandbox refuses the call with ENOSYS or EPERM.
     pub instead: &'static str,
 }
 
-/// All of them, newest first.
+/// All such calls, newest first.
 pub const CALLS: [SystemCall; 6] = [
     SystemCall {
         name: "mount_setattr",
@@ -89,7 +89,7 @@ pub const CALLS: [SystemCall; 6] = [
     },
 ];
 
-/// A call of [`CALLS`] with its kernel, as messages name it; the name alone where it is none of them.
+/// A call of [`CALLS`] with its kernel, as messages name it; only the name if it is not in the table.
 #[must_use]
 pub fn with_version(name: &str) -> String {
     match CALLS.iter().find(|call| call.name == name) {
@@ -115,7 +115,7 @@ pub fn version(release: &str) -> Option<KernelVersion> {
     Some(KernelVersion(number(major)?, number(rest)?))
 }
 
-/// The ways that the running kernel is too old for. None in a tree that is not a running system.
+/// The ways for which the running kernel is too old. None in a tree that is not a running system.
 pub fn missing_ways(root: &Root) -> Vec<&'static Way> {
     let Some(own) = release(root).and_then(|release| version(&release)) else {
         return Vec::new();

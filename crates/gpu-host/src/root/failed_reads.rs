@@ -1,16 +1,16 @@
-//! The reads of a [`Root`](super::Root) that failed: what is there and could not be read.
+//! Records the reads of a [`Root`](super::Root) that failed although the file exists.
 
 use std::sync::{Mutex, PoisonError};
 
-/// More are counted and not kept.
+/// Maximum number of failures that are kept. Later ones are only counted.
 const KEPT: usize = 256;
 
-/// Something that is there and could not be read.
+/// A file that exists but could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedRead {
-    /// The path and what the system said.
+    /// The path and the system's error.
     pub error: String,
-    /// This user may not read it, and root may.
+    /// Only this user lacks permission; root may read the file.
     pub is_denied: bool,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct ReadFailures(Mutex<Vec<FailedRead>>);
 impl ReadFailures {
     pub(super) fn add(&self, read: FailedRead) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The last place stands for all later ones, so that none is lost without a trace.
+        // The last place always holds the latest failure, so that a full list still shows it.
         if all.len() == KEPT {
             all.pop();
         }

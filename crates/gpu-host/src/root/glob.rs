@@ -34,18 +34,18 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether a part of a path is a pattern and does not stand for itself.
+/// Whether a component of a path is a pattern.
 pub fn is_pattern(part: &str) -> bool {
     part.contains(['*', '?', '[', '{'])
 }
 
-/// Whether a name fits a pattern. As the shell does, `*` leaves hidden names alone, and what is no
-/// pattern stands for itself.
+/// Whether a name matches a pattern. As in a shell, `*` does not match hidden names, and text without special
+/// characters matches only itself.
 pub fn fits(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
-    // At its start a `!` means "all but" to fast-glob, and itself to a shell.
+    // A leading `!` means "all but" to fast-glob, but a shell takes it literally.
     if pattern.starts_with('!') || fast_glob::validate(pattern).is_err() {
         return pattern == name;
     }

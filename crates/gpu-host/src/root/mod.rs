@@ -27,7 +27,7 @@ use rustix::fs::RawDir;
 pub use failed_reads::FailedRead;
 use failed_reads::ReadFailures;
 
-/// What [`Root::read`] reads at most; no file we read is near it.
+/// Maximum bytes of a file that [`Root::read`] reads. No file we read comes near it.
 const READ_LIMIT: u64 = 64 << 20;
 /// Buffer for a file of unknown size, in bytes: several pages, since a read of procfs gives at least one.
 const PROC_ROOM: u64 = 16 << 10;
@@ -76,10 +76,10 @@ impl Root {
         self.path == Path::new("/")
     }
 
-    /// The first thing that is there and could not be read: a bad disk, a missing right of
-    /// root's. Whoever takes "cannot be read" for "is not there" along the way, as most
-    /// should, asks this before acting on what was seen. What sysfs answers for a device
-    /// that is switched off does not count, nor what only root may read, for other users.
+    /// The first read that failed although the file exists, for example because of a bad disk or a missing right of
+    /// root's. Callers that treat unreadable files as missing, as most should, check this before they act on the
+    /// result. Errors of sysfs for a device that is switched off do not count, and neither do files that only root
+    /// may read if the user is not root.
     pub fn trouble(&self) -> Option<String> {
         let all = self.failed.since(0);
         all.into_iter()
@@ -92,8 +92,8 @@ impl Root {
         self.failed.count()
     }
 
-    /// The reads that failed after the first `count`, through this handle or a clone of it: of what is there and
-    /// cannot be read. A file that does not exist is not among them.
+    /// The failed reads after the first `count`, through this handle or a clone of it. Only files that exist are
+    /// included.
     pub fn failed_reads_since(&self, count: usize) -> Vec<FailedRead> {
         self.failed.since(count)
     }

@@ -71,11 +71,11 @@ impl SpecBuilder<'_> {
             let outermost = selected.iter().filter(|one| !one.is_within_another);
             let parts = outermost.flat_map(|one| &one.parts);
             let mut edits = Edits::default();
-            let mut seen = HashSet::new();
-            // Each part has its own edits, and `seen` removes duplicates: searching one growing
+            let mut paths = HashSet::new();
+            // Each part has its own edits, and `paths` removes duplicates: searching one growing
             // list would take quadratic time on hosts with many GPUs.
             for part in parts.map(|part| self.edits_of(&[*part])) {
-                let is_new = |n: &gpu_host::DeviceNode| seen.insert(n.path.clone());
+                let is_new = |n: &gpu_host::DeviceNode| paths.insert(n.path.clone());
                 edits
                     .devices
                     .extend(part.devices.into_iter().filter(is_new));
@@ -97,9 +97,9 @@ impl SpecBuilder<'_> {
         shared.forbid_device_node_creation = false;
         let host = self.inventory;
         let mut nodes = Edits::default();
-        let mut seen: HashSet<_> = shared.devices.iter().map(|n| n.path.clone()).collect();
+        let mut paths: HashSet<_> = shared.devices.iter().map(|n| n.path.clone()).collect();
         let mut add = |node: &gpu_host::DeviceNode| {
-            if seen.insert(node.path.clone()) {
+            if paths.insert(node.path.clone()) {
                 nodes.devices.push(node.clone());
             }
         };

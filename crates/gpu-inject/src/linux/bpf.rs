@@ -1,4 +1,4 @@
-//! The commands of bpf(2) that device cgroup programs need.
+//! Calls the bpf(2) commands that device cgroup programs need.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -25,18 +25,19 @@ const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_REPLACE: u32 = 4;
-/// Upper bound for instructions. The kernel's is 4096 without CAP_BPF and a million with it; device programs have tens.
+/// Upper bound on the number of instructions. The kernel allows 4096 without CAP_BPF and a million with it; device
+/// programs have tens.
 const MAX_INSNS: usize = 65_536;
 const BPF_F_QUERY_EFFECTIVE: u32 = 1;
-/// Twice the kernel's own limit on programs of one cgroup (`BPF_CGROUP_MAX_PROGS`), because those of
-/// the ancestors can be added. With more than these the kernel returns `ENOSPC`.
+/// Twice the kernel's own limit on the programs of one cgroup (`BPF_CGROUP_MAX_PROGS`), because the programs of its
+/// ancestors may be listed too. If there are more, the kernel returns `ENOSPC`.
 const MAX_PROGRAMS: usize = 128;
 
 /// Calls bpf(2). Every command reads the attribute structure up to its size and the buffers that
 /// pointers in it lead to; some commands write to them.
 fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: each caller passes the structure of its command. Pointers in it lead to buffers
-    // that outlive the call and have the sizes given in the structure.
+    // SAFETY: each caller passes the structure that its command expects. The pointers in it lead to buffers that
+    // outlive the call and have the sizes given in the structure.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -63,14 +64,14 @@ struct Query {
     padding: u32,
 }
 
-/// Ids of the device programs attached to the cgroup itself (not to its ancestors), and the flags
-/// they were attached with.
+/// Ids of the device programs attached to the cgroup itself (not to its ancestors), and the flags with which they
+/// were attached.
 pub(crate) fn device_programs(cgroup: BorrowedFd<'_>) -> io::Result<(Vec<u32>, u32)> {
     query(cgroup, 0)
 }
 
-/// Ids of all device programs that a process in the cgroup is subject to: those of the cgroup
-/// itself and of its ancestors, also of those outside of our cgroup namespace.
+/// Ids of all device programs that a process in the cgroup is subject to: the programs of the cgroup itself and of
+/// its ancestors, including ancestors outside our cgroup namespace.
 pub(crate) fn effective_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     query(cgroup, BPF_F_QUERY_EFFECTIVE).map(|(ids, _)| ids)
 }
@@ -128,13 +129,13 @@ struct InfoByFd {
     info: u64,
 }
 
-/// Reads the program's instructions. Those of a device program can be loaded again as the kernel
-/// returns them, because it does not rewrite their context accesses (kernel/bpf/cgroup.c,
-/// `cg_dev_verifier_ops` has no `convert_ctx_access`).
+/// Reads the program's instructions. A device program can be loaded again exactly as the kernel returns it, because
+/// the kernel does not rewrite its context accesses (kernel/bpf/cgroup.c, `cg_dev_verifier_ops` has no
+/// `convert_ctx_access`).
 ///
-/// `None` if the kernel hides them, which it does where it has blinded their constants
-/// (`net.core.bpf_jit_harden` is 2) and kernel addresses are hidden from us (`kernel.kptr_restrict`
-/// is 2, or 1 without `CAP_SYSLOG`).
+/// `None` if the kernel hides the instructions. It does so if it has blinded their constants
+/// (`net.core.bpf_jit_harden` is 2) and hides kernel addresses from us (`kernel.kptr_restrict` is 2, or 1 without
+/// `CAP_SYSLOG`).
 pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Option<Vec<Insn>>> {
     let mut info = ProgramInfo::default();
     let query = |info: &mut ProgramInfo| {
@@ -186,7 +187,7 @@ struct Load {
 
 /// Loads a device program.
 ///
-/// Before Linux 5.11 the kernel counts all programs and maps of a user, also those of an eBPF agent, against
+/// Before Linux 5.11 the kernel counts all programs and maps of a user, including those of an eBPF agent, against
 /// `RLIMIT_MEMLOCK`, and returns `EPERM` beyond it.
 pub(crate) fn load(code: &[Insn]) -> io::Result<OwnedFd> {
     match load_once(code) {

@@ -1,4 +1,4 @@
-//! Inherited descriptors: taking over one, closing all; and descriptors of other processes.
+//! Takes over or closes inherited descriptors, and opens descriptors of other processes.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,13 +11,13 @@ pub(crate) fn inherited(fd: i32) -> io::Result<OwnedFd> {
     owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) }.into())
 }
 
-/// Opens the process with this number in our pid namespace.
+/// Opens the process with this number in our PID namespace.
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open(2) takes two numbers.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// Closes every descriptor from 3 on. To be called before the program has opened any.
+/// Closes every descriptor from 3 on. Must be called before the program has opened any.
 pub(crate) fn close_inherited() {
     // SAFETY: close_range(2) takes three numbers; no value in this process owns one of these descriptors.
     let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };

@@ -1,5 +1,5 @@
-//! Linux system calls that no safe crate offers: the mount API, bpf(2), namespaces by descriptor,
-//! dropping privileges. The only modules with unsafe code.
+//! Linux system calls that no safe crate offers: the mount API, bpf(2), namespaces by descriptor and dropping
+//! privileges. These are the only modules with unsafe code.
 
 use std::io;
 
@@ -20,8 +20,9 @@ pub(crate) mod seccomp_filter;
 #[allow(unsafe_code)]
 pub(crate) mod start;
 
-/// Whether the error means that a call is not to be had: the kernel is older, or a sandbox's filter refuses it, of
-/// which some say `EPERM`. Whoever lacks a right for it gets `EPERM` from what is done instead, too.
+/// Whether the error means that a system call is unavailable, because the kernel is too old or a sandbox's seccomp
+/// filter refuses the call. Some filters refuse with `EPERM`, which can also mean a missing privilege; in that case
+/// the fallback fails with `EPERM` too.
 pub(crate) fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }

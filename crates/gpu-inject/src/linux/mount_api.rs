@@ -1,5 +1,5 @@
-//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor. Where a kernel or a
-//! sandbox has none, mount(2) does the same by the descriptors' names in procfs (`rootfs/stage.rs`).
+//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor. If the kernel or a
+//! sandbox does not offer it, mount(2) does the same through the descriptors' names in procfs (`rootfs/stage.rs`).
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -36,8 +36,8 @@ pub(crate) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     })?
 }
 
-/// Whether the kernel has `open_tree(2)` and `mount_setattr(2)` and no filter forbids them. Both are
-/// called with an invalid descriptor: they fail with EBADF only if they are available.
+/// Whether the kernel has `open_tree(2)` and `mount_setattr(2)` and no seccomp filter forbids them. Both are called
+/// with an invalid descriptor: they fail with EBADF only if they are available.
 pub(crate) fn has_mount_api() -> bool {
     let attr = private(0);
     // SAFETY: open_tree(2) reads a NUL-ended path.
@@ -137,8 +137,8 @@ pub(crate) fn set_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> 
     .map(drop)
 }
 
-/// Makes the mount's propagation slave: later mounts on it do not propagate to its peers, but
-/// those of its peers still propagate to it.
+/// Makes the mount a slave: later mounts on it do not propagate to its peers, but mounts on its peers still propagate
+/// to it.
 pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
     let attr = MountAttr {
         attr_set: 0,
@@ -160,7 +160,7 @@ pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
     .map(drop)
 }
 
-/// The mount ID, as in mountinfo(5), of the mount that a descriptor is on; `None` before Linux 5.8.
+/// The mount ID, as in mountinfo(5), of the mount on which a descriptor was opened; `None` before Linux 5.8.
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let mut statx = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: statx(2) reads an empty path and writes one structure; both live.
@@ -179,8 +179,8 @@ pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     Ok((statx.stx_mask & libc::STATX_MNT_ID != 0).then_some(statx.stx_mnt_id))
 }
 
-/// Attaches a detached mount at `target`. The argument of type [`Apart`] proves that the current
-/// mount namespace is not the host's.
+/// Attaches a detached mount at `target`. The argument of type [`Apart`] proves that the current mount namespace is
+/// not the host's.
 pub(crate) fn attach(_: Apart, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: move_mount(2) reads two empty paths; the descriptors outlive the call.

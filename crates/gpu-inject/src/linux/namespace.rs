@@ -1,5 +1,5 @@
-//! Whose a mount namespace is. What is attached in the host's stays there when the container is
-//! gone, so nothing is attached before it is known that a namespace is not the host's.
+//! Determines whether a mount namespace belongs to the host or to a container. A mount in the host's namespace
+//! outlives the container, so nothing is attached until the namespace is known not to be the host's.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,15 +13,15 @@ use nix::unistd;
 
 use crate::error::Error;
 
-/// Inode numbers of the namespaces that the kernel itself begins with (include/uapi/linux/nsfs.h);
-/// that of the mount namespace is fixed since Linux 6.18, and nobody else's before.
+/// Inode numbers of the kernel's initial namespaces (include/uapi/linux/nsfs.h). The number of the initial mount
+/// namespace is fixed since Linux 6.18; before, no namespace has this number.
 const FIRST_MOUNT: u64 = 0xEFFF_FFF8;
 const FIRST_USER: u64 = 0xEFFF_FFFD;
 const FIRST_PID: u64 = 0xEFFF_FFFC;
 
-/// A namespace of this thread, which can be another than that of the process's other threads: where it is in /proc of the
-/// process, whose entries are those of its first thread, and where else. The kernel makes up each part of such a path
-/// when it is first used, so the shorter one is taken where it will do.
+/// Paths of a namespace of this thread, which can differ from that of the process's other threads. The entries in
+/// /proc/self belong to the first thread, so other threads need a longer path. The kernel creates each part of such a
+/// path on first use, so the shorter path is used where possible.
 #[derive(Clone, Copy)]
 struct Own {
     of_process: &'static str,
@@ -54,12 +54,13 @@ impl Own {
         Id::at(self.path())
     }
 }
-/// Of the first process that our procfs knows: the host's, or in a container's procfs the container's.
+/// The mount namespace of the first process that our procfs shows: the host's, or the container's in a container's
+/// procfs.
 const FIRST_PROCESS: &str = "/proc/1/ns/mnt";
-/// As many processes one above the other as are looked at.
+/// Maximum number of ancestors of this process that are examined.
 const MOST_ANCESTORS: usize = 64;
 
-/// Which namespace a descriptor or a path is of.
+/// Identifies the namespace that a descriptor or a path refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id {
     device: u64,
@@ -67,19 +68,19 @@ pub(crate) struct Id {
 }
 
 impl Id {
-    fn of(found: &fs::Metadata) -> Self {
+    fn of(metadata: &fs::Metadata) -> Self {
         Self {
-            device: found.dev(),
-            inode: found.ino(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
         }
     }
 
     fn at(path: &str) -> io::Result<Self> {
-        fs::metadata(path).map(|found| Self::of(&found))
+        fs::metadata(path).map(|metadata| Self::of(&metadata))
     }
 }
 
-/// A namespace that stays the same, whatever becomes of its processes.
+/// A namespace held by a descriptor, so that it stays the same whatever becomes of its processes.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     file: File,
@@ -96,7 +97,7 @@ impl Namespace {
         setns(&self.file, kind)
     }
 
-    /// Whether it is this thread's own user namespace.
+    /// Whether this is the current thread's own user namespace.
     pub(crate) fn is_own_user_namespace(&self) -> Result<bool, Error> {
         let own = OWN_USER
             .id()
@@ -104,8 +105,8 @@ impl Namespace {
         Ok(self.id == own)
     }
 
-    /// For the mount namespace of a process that is not of ours: nothing may be attached in what the
-    /// host, or whoever started us, has too.
+    /// Checks the mount namespace of another process: nothing may be attached in a namespace that the host, or the
+    /// process that started us, also uses.
     pub(crate) fn ensure_apart(&self, whose: &str) -> Result<Apart, Error> {
         let own = OWN_MOUNT
             .id()
@@ -131,20 +132,20 @@ impl Namespace {
         Ok(Apart(()))
     }
 
-    /// Where it cannot be seen, the other checks decide.
+    /// False if the first process's namespace cannot be read. Then the other checks decide.
     fn is_first_process_of_the_host(&self) -> bool {
         Id::at(FIRST_PROCESS).is_ok_and(|first| first == self.id)
             && (is_procfs_of_the_host() || is_procfs_of_our_own())
     }
 }
 
-/// A mount namespace that is a container's, and the one this process is in. Made here alone, and
-/// [`super::mount_api::attach`] wants it: nothing is attached without.
+/// Proof that a mount namespace, and the one this process is in, is a container's. Only this module can make the
+/// proof, and [`super::mount_api::attach`] requires it, so nothing is attached without the check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Apart(());
 
-/// What is known about the mount namespace that this process is in. Looked at before anything is
-/// given up: whose namespaces other processes are in is not told to everybody.
+/// What is known about the mount namespace of this process. It is determined before any privilege is dropped, because
+/// reading the namespaces of other processes needs privileges.
 #[derive(Debug)]
 pub struct OwnMounts(Separation);
 
@@ -152,19 +153,18 @@ pub struct OwnMounts(Separation);
 enum Separation {
     Apart,
     Hosts,
-    /// It could not be seen.
+    /// The namespace could not be read.
     Unknown(io::Error),
 }
 
 impl OwnMounts {
-    /// For a createContainer hook. It runs in the container's mount namespace, says the OCI
-    /// specification; a container without one (config.json has no `mount` namespace) has the
-    /// runtime's.
+    /// For a createContainer hook. According to the OCI specification it runs in the container's mount namespace. A
+    /// container whose config.json has no `mount` namespace shares the runtime's.
     ///
-    /// `/proc` is still the runtime's, so its first process is not the container's. Where we may not
-    /// see that one's namespaces, the runtime's are compared: our parent becomes the container, and
-    /// the runtime is its parent. In a user namespace we may see neither, and the kernel lets us
-    /// mount only in namespaces that were made there.
+    /// `/proc` is still the runtime's, so its first process is not the container's. If we may not read the first
+    /// process's namespace, we compare with the runtime's: our parent becomes the container, and the runtime is our
+    /// parent's parent. In a user namespace we may be unable to read either, but there the kernel lets us mount only
+    /// in mount namespaces that belong to that user namespace.
     #[must_use]
     pub fn of_hook() -> Self {
         Self(match OWN_MOUNT.id() {
@@ -173,8 +173,8 @@ impl OwnMounts {
         })
     }
 
-    /// For a program that was started in a mount namespace made for a container, by LXC, Enroot or
-    /// Apptainer. Then the first process in `/proc`, or one between that and us, is in another.
+    /// For a program that LXC, Enroot or Apptainer has started in a mount namespace made for a container. In that
+    /// case the first process in `/proc`, or a process between it and us, is in another mount namespace.
     #[must_use]
     pub fn of_caller() -> Self {
         Self(match OWN_MOUNT.id() {
@@ -183,7 +183,7 @@ impl OwnMounts {
         })
     }
 
-    /// Found to be a container's already, and entered.
+    /// For a namespace that has been found to be a container's and has been entered.
     pub(crate) fn entered(_: Apart) -> Self {
         Self(Separation::Apart)
     }
@@ -215,7 +215,8 @@ fn of_hook(own: Id) -> Separation {
     )
 }
 
-/// What is asked only where nothing before it has decided: each look at a process is microseconds of a container's start.
+/// Takes functions, so that each process is examined only if the checks before it have not decided: each costs
+/// microseconds of a container's start.
 fn hooks_verdict(
     own: Id,
     of_first: impl FnOnce() -> Option<Id>,
@@ -228,7 +229,8 @@ fn hooks_verdict(
     match of_first() {
         Some(first) if first == own => Separation::Hosts,
         Some(_) => Separation::Apart,
-        // Nothing to be seen at all: it is where the specification says.
+        // If neither namespace can be read, we rely on the specification: the hook runs in the container's mount
+        // namespace.
         None => match of_runtime() {
             Some(runtime) if runtime == own && !has_own_user_namespace() => Separation::Hosts,
             _ => Separation::Apart,
@@ -243,7 +245,7 @@ fn of_caller(own: Id) -> Separation {
     let unseen = match Id::at(FIRST_PROCESS) {
         Ok(first) if first != own => return Separation::Apart,
         Ok(_) if is_procfs_of_the_host() => return Separation::Hosts,
-        // Both namespaces were made for what we are a part of, and nothing above is seen.
+        // Both namespaces were made for a container that we are a part of, and nothing outside it is visible.
         Ok(_) => return Separation::Apart,
         Err(e) => e,
     };
@@ -258,12 +260,13 @@ fn mounts_of(pid: u32) -> io::Result<Id> {
     Id::at(&format!("/proc/{pid}/ns/mnt"))
 }
 
-/// Whether `/proc` is of the pid namespace that the kernel began with.
+/// Whether `/proc` shows the kernel's initial PID namespace.
 fn is_procfs_of_the_host() -> bool {
     Id::at("/proc/1/ns/pid").is_ok_and(|first| first.inode == FIRST_PID)
 }
 
-/// Whether the first process of `/proc` is that of our own pid namespace: our host's, where that is itself a container.
+/// Whether the first process of `/proc` is in our own PID namespace. It is then the first process of our host, which
+/// may itself be a container.
 fn is_procfs_of_our_own() -> bool {
     let first = Id::at("/proc/1/ns/pid");
     first.is_ok_and(|first| OWN_PID.id().is_ok_and(|own| own == first))
@@ -273,21 +276,21 @@ pub(crate) fn has_own_user_namespace() -> bool {
     OWN_USER.id().is_ok_and(|own| own.inode != FIRST_USER)
 }
 
-/// The processes above this one by their numbers in our procfs, as far as it knows them.
+/// The ancestors of this process, by their numbers in our procfs, as far as procfs shows them.
 fn ancestors() -> impl Iterator<Item = u32> {
     let first = own_parent();
     let above = std::iter::successors(first, |of| read_parent(&of.to_string()));
     above.take(MOST_ANCESTORS)
 }
 
-/// Of a createContainer hook: the process above the one that started it.
+/// For a createContainer hook: the parent of the process that started it, which is the runtime.
 fn runtime() -> Option<u32> {
-    // Not by `ancestors`, which looks at one more than is taken of it.
+    // `ancestors` would read one process more than it returns, so it is not used here.
     read_parent(&own_parent()?.to_string())
 }
 
-/// The process that started this one. The kernel tells its number in our own pid namespace without more ado; a
-/// procfs of another one has another number for it.
+/// The process that started this one. getppid(2) gives its number in our own PID namespace; if `/proc` shows another
+/// PID namespace, the number has to be read there.
 fn own_parent() -> Option<u32> {
     let own = fcntl::readlink("/proc/self").ok()?;
     if own.to_str() == Some(unistd::getpid().to_string().as_str()) {
@@ -299,8 +302,8 @@ fn own_parent() -> Option<u32> {
 }
 
 fn read_parent(of: &str) -> Option<u32> {
-    // A file of procfs has no size that could be asked for: one call reads all that counts. By openat: musl's open sets
-    // O_CLOEXEC by a call of its own once more.
+    // The size of a procfs file is not known in advance; one read returns everything that matters. openat(2) is used
+    // because musl's open() makes a second system call to set O_CLOEXEC.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let path = format!("/proc/{of}/stat");
     let file = fcntl::openat(fcntl::AT_FDCWD, path.as_str(), flags, Mode::empty()).ok()?;
@@ -309,7 +312,8 @@ fn read_parent(of: &str) -> Option<u32> {
     parent(&String::from_utf8_lossy(&start[..read]))
 }
 
-/// `ppid` of a `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it may have blanks and brackets.
+/// The `ppid` field of a `/proc/PID/stat` text (`proc_pid_stat(5)`). The process name before it may contain blanks
+/// and brackets.
 fn parent(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
     let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
@@ -341,7 +345,7 @@ mod tests {
         Id { device: 4, inode }
     }
 
-    /// Every verdict for a hook, by what can be seen of the namespaces around it.
+    /// Every verdict for a hook, depending on what can be read of the namespaces around it.
     #[test]
     fn a_hooks_verdict_is_the_same_whatever_is_looked_at_first() {
         const OWN: u64 = 7;
@@ -366,7 +370,7 @@ mod tests {
         }
     }
 
-    /// A namespace on another file system with the same number is another one.
+    /// Two namespaces with the same inode number on different file systems are different namespaces.
     #[test]
     fn a_hooks_verdict_goes_by_device_and_number() {
         let elsewhere = Some(Id {

@@ -1,4 +1,4 @@
-//! Irrevocably drops a process's environment, resources, capabilities and system calls.
+//! Irrevocably drops privileges of a process: its environment, resource limits, capabilities and system calls.
 
 use std::io;
 
@@ -66,7 +66,7 @@ struct CapData {
 pub(crate) fn bound_capabilities(keep: u64) {
     for capability in 0..64 {
         if keep >> capability & 1 == 0 {
-            // SAFETY: prctl(2) with numbers alone.
+            // SAFETY: this prctl(2) takes only numbers.
             let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
             if done == -1 && Errno::last() == Errno::EINVAL {
                 // The number is above the kernel's last capability.
@@ -89,15 +89,15 @@ fn own_capabilities() -> io::Result<[CapData; 2]> {
     Ok(data)
 }
 
-/// What this thread may make use of (a bit each).
+/// The effective capabilities of this thread, as a bit mask.
 pub(crate) fn permitted_capabilities() -> io::Result<u64> {
     let [low, high] = own_capabilities()?.map(|data| u64::from(data.permitted));
     Ok(low | high << 32)
 }
 
-/// Gives up every capability that is not in `keep` (a bit each), for good.
+/// Irrevocably drops every capability that is not in `keep`, a bit mask.
 pub(crate) fn keep_capabilities(keep: u64) -> io::Result<()> {
-    // SAFETY: prctl(2) with numbers alone.
+    // SAFETY: this prctl(2) takes only numbers.
     unsafe {
         libc::prctl(
             libc::PR_CAP_AMBIENT,
@@ -114,13 +114,13 @@ pub(crate) fn keep_capabilities(keep: u64) -> io::Result<()> {
         data.effective = data.permitted;
         data.inheritable = 0;
     }
-    // SAFETY: capset(2) reads the same as capget(2) writes.
+    // SAFETY: capset(2) reads the structures that capget(2) has written; both live.
     io_result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
         .map(drop)
 }
 
-/// From now on these system calls fail with `EPERM`, some unless they are made in one way, here and in whatever would be started.
-/// Needs `no_new_privs` or CAP_SYS_ADMIN.
+/// From now on the system calls `calls` fail with `EPERM` in this process and its children, and those in `only_with`
+/// fail unless an argument has the given value. Needs `no_new_privs` or CAP_SYS_ADMIN.
 pub(crate) fn deny(calls: &[libc::c_long], only_with: &[OnlyWith]) -> io::Result<()> {
     let mut code = seccomp_filter::refusing(calls, only_with)?;
     let program = libc::sock_fprog {
@@ -139,10 +139,10 @@ pub(crate) fn deny(calls: &[libc::c_long], only_with: &[OnlyWith]) -> io::Result
     .map(drop)
 }
 
-/// Whether a call is refused, by one whose arguments make it none.
+/// Whether the filter refuses a call. The arguments are invalid, so that the call does nothing if it is allowed.
 #[cfg(test)]
 pub(crate) fn is_denied(call: libc::c_long) -> bool {
-    // SAFETY: no descriptor, process, address or command is -1.
+    // SAFETY: no descriptor, process, address or command is -1, so the call fails.
     let done = unsafe { libc::syscall(call, -1, -1, -1, -1, -1, -1) };
     done == -1 && Errno::last() == Errno::EPERM
 }

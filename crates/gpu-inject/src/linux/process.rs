@@ -1,4 +1,4 @@
-//! The container's process: its cgroup and its namespaces.
+//! A process of the container, held by a descriptor: its cgroup and its namespaces.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
@@ -43,8 +43,8 @@ impl Process {
         Ok(process)
     }
 
-    /// The process of this number in our own pid namespace. An error unless `/proc` is of that one: in another the
-    /// number is another process's.
+    /// The process with this number in our own PID namespace. Fails unless `/proc` shows that namespace, because in
+    /// another one the number belongs to a different process.
     pub(crate) fn of_number(pid: i32) -> Result<Self, Error> {
         let link = Path::new("/proc/self");
         let own = fs::read_link(link).map_err(Error::host(link))?;
@@ -113,9 +113,9 @@ impl Process {
     }
 }
 
-/// Reads the `Pid:` line of a pidfd's fdinfo (`proc_pid_fdinfo(5)`): the number of the process in
-/// the pid namespace of the procfs mounted at `/proc`, which need not be ours. The line has 0 if
-/// the process is not visible there, and -1 once it is gone.
+/// Reads the `Pid:` line of a pidfd's fdinfo (`proc_pid_fdinfo(5)`): the number of the process in the PID namespace
+/// of the procfs mounted at `/proc`, which need not be ours. The number is 0 if the process is not visible there, and
+/// -1 once it is gone.
 fn number(pidfd: BorrowedFd<'_>) -> Result<i32, Error> {
     let path = PathBuf::from(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let text = fs::read_to_string(&path).map_err(Error::host(&path))?;

@@ -28,16 +28,18 @@ const X32: u32 = 0x4000_0000;
 /// Maximum length of the lists at the end of the search.
 const LIST: usize = 4;
 
-/// A call that is let through with one value of one of its arguments, of which the kernel looks at 32 bits alone.
+/// A call that is allowed only if one of its arguments has a certain value. Only the lower 32 bits of the argument
+/// are compared, because the kernel uses no others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OnlyWith {
     pub(crate) call: libc::c_long,
-    /// From 0.
+    /// Index of the argument, from 0.
     pub(crate) argument: u8,
     pub(crate) value: libc::c_int,
 }
 
-/// The program: `EPERM` for these calls, the end of the process for another architecture's, all else let through.
+/// The program: it returns `EPERM` for these calls, ends the process if a call comes from another architecture, and
+/// allows everything else.
 pub(super) fn refusing(
     calls: &[libc::c_long],
     only_with: &[OnlyWith],
@@ -164,7 +166,8 @@ mod tests {
 
     #[test]
     fn only_listed_calls_are_refused() {
-        // Out of order, and of every length: each is cut into other halves.
+        // The numbers are unsorted and the lists have every length, so that the binary search splits them in many
+        // ways.
         let spread: Vec<libc::c_long> = (0..70).map(|n| n * 7 % 463).collect();
         let lists = (0..=spread.len()).map(|length| &spread[..length]);
         for calls in lists.chain([&[0, 1023][..], &[7, 7, 7, 7, 7, 7]]) {
@@ -184,7 +187,7 @@ mod tests {
                 assert_eq!(run(&code, native(), number | X32).0, REFUSE, "x32: {nr}");
             }
             assert_eq!(run(&code, native(), u32::MAX).0, REFUSE);
-            // AUDIT_ARCH_I386, as by `int 0x80`; AUDIT_ARCH_ARM.
+            // AUDIT_ARCH_I386, which `int 0x80` uses, and AUDIT_ARCH_ARM.
             for other in [native() ^ 1, 0x4000_0003, 0x4000_0028] {
                 for nr in [1, 59, u32::MAX] {
                     assert_eq!(run(&code, other, nr).0, libc::SECCOMP_RET_KILL_PROCESS);

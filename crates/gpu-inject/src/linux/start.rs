@@ -1,4 +1,4 @@
-//! Standard descriptors and signals at the start of a program that passes them on unchanged.
+//! Sets up standard descriptors and signals at the start of a program that passes them on unchanged.
 
 use std::ffi::c_int;
 use std::io;
@@ -36,9 +36,9 @@ pub(crate) fn fill_closed_descriptors() -> io::Result<()> {
 
 extern "C" fn ignore_signal(_: c_int) {}
 
-/// Installs a handler that does nothing, so that the system call fails instead of this signal
-/// ending the process silently. Unlike `SIG_IGN`, a handler is reset by exec(3). A signal that is
-/// ignored already stays ignored, also after exec(3).
+/// Installs a handler that does nothing, so that the system call fails instead of this signal ending the process
+/// silently. Unlike `SIG_IGN`, a handler is reset by exec(3). A signal that is already ignored stays ignored, even
+/// after exec(3).
 pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
     // SAFETY: all zeros are a `sigaction` without flags, mask and restorer.
     let (mut action, mut previous): (libc::sigaction, libc::sigaction) =
@@ -57,9 +57,9 @@ pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets what a hook needs of signals, besides what [`survive_signal`] has set at its start, whatever the engine, runtime
-/// or shell before it has left ignored or blocked: no signal is blocked, and the end of its time or processor time ends
-/// the process.
+/// Sets the signals of a hook, besides those that [`survive_signal`] has set at its start. The engine, runtime or
+/// shell may have left signals ignored or blocked, so this unblocks all signals and lets the process end when its
+/// time limit or its CPU time limit is reached.
 pub(crate) fn set_own_signals() -> io::Result<()> {
     let previous = std::ptr::null_mut();
     for signal in [libc::SIGALRM, libc::SIGXCPU] {

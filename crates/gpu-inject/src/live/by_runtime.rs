@@ -13,12 +13,12 @@ use crate::edits::Edits;
 use crate::error::Error;
 use crate::rootfs::{Elsewhere, Rootfs};
 
-/// Ensures that none of these mounts propagates to the host. One that does is unmounted, which
+/// Ensures that none of these mounts propagates to the host. A mount that does is unmounted, and the unmount
 /// propagates to the host too.
 pub(super) fn ensure_private(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
     if edits.mounts.iter().any(|m| m.need == Need::Required) {
-        // Our hook makes the mounts, not the runtime. With the runtime as mounter the hook still
-        // has those that the runtime could not reach, but these are all optional.
+        // Our hook makes the mounts, not the runtime. If the runtime makes them, the hook still makes the mounts that
+        // the runtime could not reach, but these are all optional.
         return Ok(());
     }
     if rootfs.arrangement().no_shared_mounts {
@@ -34,7 +34,7 @@ pub(super) fn ensure_private(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error
         let Some(mount) = rootfs.shared_mount(path)? else {
             continue;
         };
-        // Only our own mount is detached, never one of the host's that propagated here.
+        // Detaches only our own mount, never a mount of the host that propagated here.
         let is_ours = fstat(&mount).is_ok_and(|f| is_same_file(&f, host));
         if is_ours {
             let _ = rootfs.detach(mount.as_fd());

@@ -17,8 +17,8 @@ pub(super) fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str
 /// The directory of the cgroup with this path below a cgroup mount. `None` for the mount's root
 /// and anything above it, because their rules apply to more than the container.
 ///
-/// Both paths are relative to our cgroup namespace, whichever one the container has. They begin
-/// with `..` if they are outside of it (`cgroup_namespaces(7)`).
+/// Both paths are relative to our cgroup namespace, whichever one the container has. They begin with `..` if they are
+/// outside it (`cgroup_namespaces(7)`).
 pub(super) fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
     let inner = Path::new(cgroup).strip_prefix(root).ok()?;
     let is_plain = inner
@@ -27,10 +27,10 @@ pub(super) fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
     (is_plain && inner != Path::new("")).then(|| Path::new(point).join(inner))
 }
 
-/// The file with the processes of a cgroup.
+/// The file that lists the processes of a cgroup.
 pub(super) const PROCESSES: &str = "cgroup.procs";
 
-/// This cgroup's directory and those above it, up to where the hierarchy is mounted.
+/// This cgroup's directory and its ancestors, up to where the hierarchy is mounted.
 pub(super) fn cgroups_upward(dir: &Path) -> impl Iterator<Item = &Path> {
     dir.ancestors()
         .take_while(|dir| dir.join(PROCESSES).exists())
@@ -44,7 +44,7 @@ mod tests {
     fn only_a_cgroup_below_the_mounts_root_is_accepted() {
         assert_eq!(below("/", "/c", "/docker/x"), Some("/c/docker/x".into()));
         assert_eq!(below("/docker", "/c", "/docker/x"), Some("/c/x".into()));
-        // The mount is from outside our cgroup namespace, and the container is our sibling.
+        // The mount was made outside our cgroup namespace, and the container is our sibling.
         assert_eq!(below("/..", "/c", "/../x/y"), Some("/c/x/y".into()));
         for (root, cgroup) in [
             ("/..", "/"),

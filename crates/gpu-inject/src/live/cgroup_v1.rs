@@ -1,5 +1,5 @@
-//! Device rules in cgroup v1: lines written to `devices.allow`
-//! (Linux Documentation/admin-guide/cgroup-v1/devices.rst).
+//! Allows devices in cgroup v1 by lines written to `devices.allow` (Linux
+//! Documentation/admin-guide/cgroup-v1/devices.rst).
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -27,7 +27,7 @@ pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         .find_map(|(root, point, ..)| below(root, point, path))
 }
 
-/// Allows the nodes in these cgroups. One may allow no more than that above it, so the last one comes first.
+/// Allows the nodes in these cgroups. A cgroup can allow no more than its parent, so the outermost comes first.
 pub(super) fn allow(own: &[PathBuf], nodes: &[DeviceNode]) -> Result<(), Error> {
     own.iter().rev().try_for_each(|dir| allow_in(dir, nodes))
 }

@@ -1,6 +1,5 @@
-//! Device rules in cgroup v2: eBPF programs, all of which must allow a device. Each attached
-//! program is replaced by one that first allows our devices and then continues with the original
-//! instructions.
+//! Allows devices in cgroup v2, where all attached eBPF programs must allow a device. Each attached program is
+//! replaced by a program that first allows our devices and then continues with the original instructions.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -22,8 +21,8 @@ pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         .find_map(|(root, point, ..)| below(root, point, path))
 }
 
-/// Allows the nodes in each program of these cgroups, which are the container's own. `leaf` is that of
-/// its processes. Returns whether these are all the programs that its processes are subject to.
+/// Allows the nodes in each program of these cgroups, which are the container's own. `leaf` is the cgroup of its
+/// processes. Returns whether these are all the programs that its processes are subject to.
 pub(super) fn allow(
     leaf: &Path,
     own: &[PathBuf],
@@ -34,7 +33,7 @@ pub(super) fn allow(
     for dir in own {
         replaced.extend(allow_in(dir, nodes, config)?);
     }
-    // Asked afterwards: what somebody attaches meanwhile counts as well.
+    // Queried after the replacement, so that programs attached meanwhile count as well.
     let effective = bpf::effective_device_programs(open(leaf)?.as_fd())
         .map_err(failed(leaf, "ask for the device programs that apply"))?;
     let is_all =
@@ -49,13 +48,13 @@ pub(super) fn allow(
 /// Whether every device program that a container is subject to lets its nodes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Covered {
-    /// Each is one of ours, or there is none.
+    /// Every program is ours, or there are no programs.
     Every,
-    /// There are others, and what they let through is not known.
+    /// There are other programs, and which devices they allow is not known.
     NotAll,
 }
 
-/// Returns the ids of the programs that were replaced.
+/// Allows the nodes in the programs of one cgroup. Returns the ids of the programs that were replaced.
 fn allow_in(dir: &Path, nodes: &[DeviceNode], config: Option<&Path>) -> Result<Vec<u32>, Error> {
     let cgroup = open(dir)?;
     let (ids, flags) = bpf::device_programs(cgroup.as_fd())
@@ -72,7 +71,7 @@ fn allow_in(dir: &Path, nodes: &[DeviceNode], config: Option<&Path>) -> Result<V
         let code = bpf::instructions(old.as_fd()).map_err(failed(dir, "read device program"))?;
         let rest = match code {
             Some(code) if !device_program::is_blinded(&code) => code,
-            changed => made_again(dir, changed, config)?,
+            changed => generated_again(dir, changed, config)?,
         };
         let new =
             bpf::load(&with_devices(nodes, &rest)).map_err(failed(dir, "load device program"))?;
@@ -82,9 +81,9 @@ fn allow_in(dir: &Path, nodes: &[DeviceNode], config: Option<&Path>) -> Result<V
     Ok(ids)
 }
 
-/// The program that the runtime has made of config.json, made again, because the kernel has changed or hides the runtime's
-/// (`code`).
-fn made_again(
+/// Generates the program again that the runtime made from config.json, because the kernel has changed the runtime's
+/// instructions (`code`) or hides them.
+fn generated_again(
     dir: &Path,
     code: Option<Vec<Insn>>,
     config: Option<&Path>,
@@ -102,7 +101,7 @@ fn made_again(
     })
 }
 
-/// This cgroup and those above it, outermost last, that have device programs of their own.
+/// This cgroup and its ancestors, outermost last, as far as they have device programs of their own.
 pub(super) fn with_programs(leaf: &Path) -> Vec<PathBuf> {
     cgroups_upward(leaf)
         .filter(|dir| {

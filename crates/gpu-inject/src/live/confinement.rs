@@ -41,20 +41,22 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// A bit each.
+    /// The bit mask of these capabilities.
     pub(super) fn mask(of: &[Self]) -> u64 {
         of.iter().fold(0, |mask, c| mask | 1u64 << *c as u8)
     }
 }
 
-/// A process that touches a container needs no more than this. Nothing here limits the size of files: that limit
-/// (`RLIMIT_FSIZE`) would hold for a log of the host's that is long already, too. What is written into a container has
-/// its own bound in `rootfs/write.rs`.
+/// Resource limits that suffice for a process that touches a container. The size of files is not limited here:
+/// `RLIMIT_FSIZE` would also apply to a log file of the host that is already long. Files written into a container
+/// have a limit of their own in `rootfs/write.rs`.
 const LIMITS: [(Resource, u64); 4] = [
-    // A core of ours would hold what we know of the host. 0 keeps it out of files alone: a program that
-    // core_pattern names is started all the same, and may hand it on to the container. 1 keeps it from both (core(5)).
+    // A core dump of ours would contain what we know of the host. A limit of 0 prevents core files only: a program
+    // named in core_pattern is started even so, and may pass the dump on to the container. A limit of 1 prevents both
+    // (core(5)).
     (libc::RLIMIT_CORE, 1),
-    // One for each mount, and for some that of its place: a host can have 2,048 IMEX channels.
+    // One descriptor for each mount, and for some mounts one for the mount point: a host can have 2,048 IMEX
+    // channels.
     (libc::RLIMIT_NOFILE, 8192),
     (libc::RLIMIT_AS, 512 << 20),
     (libc::RLIMIT_CPU, 60),
@@ -63,18 +65,18 @@ const LIMITS: [(Resource, u64); 4] = [
 /// a process of the image serves.
 const SECONDS: u32 = 120;
 
-/// The C library that most of our programs are built with has no name for it on every machine.
+/// The C library that most of our programs are built with does not define this number on every architecture.
 #[cfg(target_arch = "x86_64")]
 const KEXEC_FILE_LOAD: libc::c_long = 320;
-/// That of arch/powerpc/kernel/syscalls/syscall.tbl.
+/// The number in arch/powerpc/kernel/syscalls/syscall.tbl.
 #[cfg(target_arch = "powerpc64")]
 const KEXEC_FILE_LOAD: libc::c_long = 382;
-/// That of asm-generic/unistd.h.
+/// The number in asm-generic/unistd.h.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64")))]
 const KEXEC_FILE_LOAD: libc::c_long = 294;
 
-/// System calls that no hook of ours makes, and that somebody who took it over would: other
-/// programs, other processes, new namespaces, the network, the kernel itself, files by handle, device nodes.
+/// System calls that none of our hooks makes but that an attacker who controls one would: they affect other programs,
+/// other processes, new namespaces, the network, the kernel itself, files by handle and device nodes.
 const DENIED: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -89,7 +91,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
-    // Signals and limits of other processes: root needs no capability for those of root's.
+    // Signals and limits of other processes: root needs no capability to change those of root's processes.
     libc::SYS_kill,
     libc::SYS_tkill,
     libc::SYS_tgkill,
@@ -143,8 +145,8 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_modify_ldt,
 ];
 
-/// Before Linux 5.12 every hook can need a mount namespace of its own for a while. In a new user namespace a process
-/// has every capability again.
+/// Before Linux 5.12 every hook may need a mount namespace of its own for a while. No other kind of namespace is
+/// allowed, because in a new user namespace a process has every capability again.
 const UNSHARE: OnlyWith = OnlyWith {
     call: libc::SYS_unshare,
     argument: 0,
@@ -156,13 +158,13 @@ const SETNS: OnlyWith = OnlyWith {
     value: libc::CLONE_NEWNS,
 };
 
-/// The filter of a process that keeps these rights.
+/// Installs the seccomp filter of a process that keeps these capabilities.
 fn set_filter(keep: &[Capability]) -> io::Result<()> {
     let mut calls = DENIED.to_vec();
     if !keep.contains(&Capability::Bpf) {
         calls.push(libc::SYS_bpf);
     }
-    // Who may become the container's root enters its user namespace.
+    // A process that may become the container's root needs setns(2) to enter the container's user namespace.
     if keep.contains(&Capability::Setuid) {
         privileges::deny(&calls, &[UNSHARE])
     } else {
@@ -170,15 +172,15 @@ fn set_filter(keep: &[Capability]) -> io::Result<()> {
     }
 }
 
-/// Confines this process for good: no descriptors but the three, no environment, limits, an
-/// end after two minutes, these capabilities and no others, no program and no process started.
-/// At the start of a program of one thread that starts nothing.
+/// Confines this process irrevocably: it closes all descriptors but the standard three, clears the environment, sets
+/// resource limits, a time limit of two minutes and a seccomp filter, and drops all capabilities but `keep`. No
+/// program or process can be started afterwards. To be called at the start of a program that has one thread.
 ///
 /// `prepare` runs after inherited descriptors are closed and before anything else is dropped.
 /// Files that it opens stay open, and its result is returned.
 ///
-/// A restriction that the kernel or the runtime does not permit is skipped. This is safe because
-/// none of them is the barrier against a hostile image; they limit the damage if that one fails.
+/// A restriction that the kernel or the runtime does not permit is skipped. This is safe because none of them is the
+/// barrier against a hostile image; they limit the damage if that barrier fails.
 pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     descriptors::close_inherited();
     let prepared = prepare();
@@ -188,8 +190,8 @@ pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
         let _ = privileges::limit(resource, value);
     }
     if keep.contains(&Capability::Bpf) {
-        // Before Linux 5.11 a device program counts against this limit, together with all that an eBPF
-        // agent has loaded as the same user. Raising it takes a right that is given up below.
+        // Before Linux 5.11 a device program counts against this limit, together with everything that an eBPF agent
+        // has loaded as the same user. Raising the limit needs a capability that is dropped below.
         privileges::lift_memory_lock_limit();
     }
     let _ = start::set_own_signals();
@@ -199,11 +201,11 @@ pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     prepared
 }
 
-/// All capabilities but `keep`.
+/// Drops all capabilities but `keep`.
 fn give_up(keep: &[Capability], is_filtered: bool) {
     let mask = Capability::mask(keep);
-    // The bounding set says what a program may have that is started. Where none can be, some forty
-    // calls to empty it add nothing.
+    // The bounding set limits only programs that are started later. If the filter lets none start, the some forty
+    // calls to empty the set are not needed.
     if !is_filtered {
         privileges::bound_capabilities(mask);
     }
@@ -219,15 +221,15 @@ mod tests {
 
     use super::*;
 
-    /// A line of this thread's status. All that is dropped belongs to the thread, not the process.
+    /// A line of this thread's status. Everything that is dropped belongs to the thread, not to the process.
     fn status(key: &str) -> u64 {
         let text = fs::read_to_string("/proc/thread-self/status").unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap();
         u64::from_str_radix(line.trim(), 16).unwrap()
     }
 
-    /// Refused by the filter, whatever rights a process has: we are root with all of them, and no call is one with such
-    /// arguments. Each is another way to what a call beside it in the list does.
+    /// The filter refuses these calls whatever privileges a process has: the test runs as root with every capability,
+    /// and the arguments are invalid. Each call is another way to do what a call beside it in the list does.
     #[test]
     fn no_other_way_is_left_to_what_is_refused() {
         if !skips::has(&[skips::Need::Root]) {
@@ -265,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Going to a mount namespace of our own and back, which is how mounts get their flags before Linux 5.12.
+    /// Entering a mount namespace of our own and returning, which is how mounts get their flags before Linux 5.12.
     #[test]
     fn a_mount_namespace_of_its_own_is_left_to_every_hook() {
         if !skips::has(&[skips::Need::Root]) {
@@ -293,7 +295,7 @@ mod tests {
             let confined = move || {
                 set_no_new_privs().unwrap();
                 let keep = [Capability::DacOverride];
-                // No call has that number, so no filter can be made.
+                // There is no call with this number, so no filter can be made.
                 let done = if is_set {
                     set_filter(&keep)
                 } else {

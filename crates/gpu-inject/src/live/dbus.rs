@@ -1,4 +1,4 @@
-//! Messages of D-Bus, as far as calls to systemd need them
+//! Encodes and decodes D-Bus messages, as far as calls to systemd need them
 //! (<https://dbus.freedesktop.org/doc/dbus-specification.html>, "Message Protocol").
 
 use std::io::{self, Read};
@@ -20,14 +20,14 @@ const TO: u8 = 6;
 pub(super) const SIGNATURE: u8 = 8;
 
 /// A message that was received.
-pub(super) struct Message {
+pub(super) struct BusMessage {
     pub(super) kind: u8,
     /// The serial of the call that it answers.
     pub(super) reply_to: Option<u32>,
     pub(super) body: Vec<u8>,
 }
 
-impl Message {
+impl BusMessage {
     pub(super) fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut start = [0; 16];
         from.read_exact(&mut start)?;
@@ -53,15 +53,15 @@ impl Message {
 }
 
 /// A method call.
-pub(super) struct Call<'a> {
+pub(super) struct MethodCall<'a> {
     pub(super) path: &'a str,
     pub(super) interface: &'a str,
     pub(super) member: &'a str,
-    /// Of its arguments.
+    /// The signature of its arguments.
     pub(super) signature: &'a str,
 }
 
-impl Call<'_> {
+impl MethodCall<'_> {
     pub(super) fn message(&self, to: &str, serial: u32, body: &[u8]) -> io::Result<Vec<u8>> {
         let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut message = Writer(vec![b'l', CALL, 0, 1]);
@@ -93,7 +93,7 @@ impl Call<'_> {
     }
 }
 
-/// Writes values as D-Bus has them, each at a multiple of its size.
+/// Writes values in D-Bus encoding, each aligned to a multiple of its size.
 #[derive(Default)]
 pub(super) struct Writer(pub(super) Vec<u8>);
 
@@ -119,20 +119,20 @@ impl Writer {
         self.0.push(0);
     }
 
-    /// The place of an array's length, which [`Self::end_array`] fills in.
+    /// Position of an array's length, which [`Self::end_array`] fills in.
     pub(super) fn begin_array(&mut self) -> usize {
         self.word(0);
         self.0.len() - 4
     }
 
-    /// `first` is where the first element begins.
+    /// `first` is the position of the first element.
     pub(super) fn end_array(&mut self, length: usize, first: usize) {
         let bytes = u32::try_from(self.0.len() - first).unwrap_or(u32::MAX);
         self.0[length..length + 4].copy_from_slice(&bytes.to_le_bytes());
     }
 }
 
-/// Reads values as D-Bus has them. What is not as expected is `None`.
+/// Reads values in D-Bus encoding. A value that is not as expected is `None`.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
@@ -171,13 +171,13 @@ impl<'a> Reader<'a> {
         Some(signature)
     }
 
-    /// Behind this signature, which begins a variant.
+    /// Skips this signature, which begins a variant.
     pub(super) fn after_signature(mut self, expected: &str) -> Option<Self> {
         (self.next_signature()? == expected.as_bytes()).then_some(self)
     }
 }
 
-/// The field of an answer that says which call it is for. Fields before it are passed over.
+/// Reads the header field of a reply that identifies the call it answers. Fields before it are skipped.
 fn reply_serial(fields: &[u8]) -> Option<u32> {
     let mut reader = Reader::new(fields);
     loop {

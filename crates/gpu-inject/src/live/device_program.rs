@@ -1,9 +1,9 @@
-//! The instructions of a device program (eBPF, `BPF_PROG_TYPE_CGROUP_DEVICE`): one that lets devices
-//! through and continues with another program, and one that does what config.json says.
+//! Generates the instructions of device programs (eBPF, `BPF_PROG_TYPE_CGROUP_DEVICE`): a program that allows devices
+//! and continues with another program, and a program that applies the rules of config.json.
 
 use gpu_host::DeviceNode;
 
-use super::device_rules::{DeviceKind, DeviceRule};
+use super::device_rules::{AccessRule, NodeKind};
 use crate::linux::bpf::Insn;
 
 // Opcodes of include/uapi/linux/bpf.h and bpf_common.h.
@@ -22,9 +22,10 @@ const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
 const BLOCK: i32 = 1;
 /// `BPF_DEVCG_DEV_CHAR`.
 const CHAR: i32 = 2;
-/// `BPF_DEVCG_ACC_MKNOD`; reading and writing are the other two.
+/// `BPF_DEVCG_ACC_MKNOD`; the other two accesses are reading and writing.
 const MKNOD: i32 = 1;
-/// The kernel's own register, in which it puts blinded constants (`BPF_REG_AX`). No program that is loaded may name it.
+/// The kernel's own register, in which it puts blinded constants (`BPF_REG_AX`). A program that names it cannot be
+/// loaded.
 const HIDDEN_REGISTER: u8 = 11;
 /// Instructions for one device.
 const PER_DEVICE: i16 = 4;
@@ -58,7 +59,7 @@ pub(super) fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
         insn(AND, 2, 0, 0, MKNOD),
         insn(LOAD_WORD, 4, 1, 4, 0),
         insn(LOAD_WORD, 5, 1, 8, 0),
-        // For other than character devices and for mknod, jump to the original program.
+        // For devices other than character devices and for mknod, jump to the original program.
         insn(JUMP_NE, 3, 0, ours + 1, CHAR),
         insn(JUMP_NE, 2, 0, ours, 0),
     ];
@@ -74,7 +75,7 @@ pub(super) fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
     code
 }
 
-/// Whether the kernel has put the constants of this program into a register of its own, as it does with
+/// Whether the kernel has put the constants of this program into its hidden register, as it does with
 /// `net.core.bpf_jit_harden` = 2 (`bpf_jit_blind_insn` in kernel/bpf/core.c). Such a program cannot be loaded.
 pub(super) fn is_blinded(code: &[Insn]) -> bool {
     uses(code, HIDDEN_REGISTER)
@@ -85,11 +86,11 @@ fn uses(code: &[Insn], register: u8) -> bool {
         .any(|i| to(*i) == register || from(*i) == register)
 }
 
-/// A blinded program, made fit for loading again. No program may name the kernel's register, but any that the program leaves
-/// alone will do; and none may read a register that it has not set, as the exclusive or does that the kernel makes of a
-/// zero. `None` if the program uses all registers.
+/// Makes a blinded program loadable again. No loaded program may name the hidden register, but any register that the
+/// program leaves unused can replace it. No program may read a register that it has not set, so a register that the
+/// kernel zeroes by an exclusive or with itself is set to the constant 0. `None` if the program uses all registers.
 pub(super) fn unblinded(mut code: Vec<Insn>) -> Option<Vec<Insn>> {
-    // Registers 6 to 9 keep their value across calls as the hidden one does; 10 is the stack's.
+    // Registers 6 to 9 keep their value across calls, as the hidden register does; 10 is the stack pointer.
     let free = (6..10).find(|r| !uses(&code, *r))?;
     let renamed = |register| {
         if register == HIDDEN_REGISTER {
@@ -121,9 +122,9 @@ fn from(insn: Insn) -> u8 {
     insn.registers >> 4
 }
 
-/// The program for these rules of config.json: of the rules that a device fits, the last one that speaks of an access
-/// decides on it, and what no rule speaks of is refused.
-pub(super) fn by_rules(rules: &[DeviceRule]) -> Vec<Insn> {
+/// The program for these rules of config.json. For each access, the last rule that matches the device and covers the
+/// access decides. An access that no rule covers is refused.
+pub(super) fn by_rules(rules: &[AccessRule]) -> Vec<Insn> {
     // r2: the accesses that are not decided yet.
     let mut code = vec![
         insn(LOAD_WORD, 2, 1, 0, 0),
@@ -147,7 +148,7 @@ fn answer(is_allowed: i32) -> [Insn; 2] {
     ]
 }
 
-fn by_rule(rule: &DeviceRule) -> Vec<Insn> {
+fn by_rule(rule: &AccessRule) -> Vec<Insn> {
     let mut then = Vec::new();
     let access = i32::from(rule.access);
     if rule.allows {
@@ -161,8 +162,8 @@ fn by_rule(rule: &DeviceRule) -> Vec<Insn> {
         then.extend(answer(0));
     }
     let kind = rule.kind.map(|kind| match kind {
-        DeviceKind::Block => BLOCK,
-        DeviceKind::Char => CHAR,
+        NodeKind::Block => BLOCK,
+        NodeKind::Char => CHAR,
     });
     // A register and the value that it must have.
     let conditions = [(3, kind), (4, rule.major), (5, rule.minor)];
@@ -171,7 +172,7 @@ fn by_rule(rule: &DeviceRule) -> Vec<Insn> {
         .filter_map(|(register, value)| Some((register, value?)))
         .collect();
     let mut code = Vec::new();
-    // Each jumps over the conditions after it, of which there are at most two, and over `then`.
+    // Each condition jumps over the conditions after it, of which there are at most two, and over `then`.
     for (left, (register, value)) in (0i16..)
         .zip(conditions.iter().rev())
         .collect::<Vec<_>>()
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn our_devices_are_allowed_and_others_go_to_the_original_program() {
-        // The original program answers 7, which our part never does.
+        // The original program returns 7, which our part never does.
         let rest = [insn(MOVE_CONST, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)];
         let code = with_devices(&[node(0), node(255)], &rest);
         let (read, write, mknod, block) = (2, 4, 1, 1);
@@ -274,9 +275,9 @@ mod tests {
         assert_eq!(run(&code, (read, block, 195, 0)), 7);
     }
 
-    fn rule(allows: bool, kind: Option<DeviceKind>, number: (i32, i32), access: u8) -> DeviceRule {
+    fn rule(allows: bool, kind: Option<NodeKind>, number: (i32, i32), access: u8) -> AccessRule {
         let part = |n: i32| (n >= 0).then_some(n);
-        DeviceRule {
+        AccessRule {
             allows,
             kind,
             major: part(number.0),
@@ -288,14 +289,14 @@ mod tests {
     #[test]
     fn of_rules_the_last_one_for_an_access_decides() {
         let (mknod, read, write) = (1, 2, 4);
-        let char = Some(DeviceKind::Char);
+        let char = Some(NodeKind::Char);
         let rules = [
             rule(false, None, (-1, -1), 7),
             rule(true, char, (-1, -1), 1),
             rule(true, char, (1, 3), 7),
             rule(true, char, (195, -1), 6),
             rule(false, char, (195, 1), 4),
-            rule(true, Some(DeviceKind::Block), (8, 0), 2),
+            rule(true, Some(NodeKind::Block), (8, 0), 2),
         ];
         let code = by_rules(&rules);
         let block = BLOCK;
@@ -317,14 +318,14 @@ mod tests {
         assert_eq!(run(&by_rules(&[]), (read, CHAR, 1, 3)), 0);
         let all = by_rules(&[rule(true, None, (-1, -1), 7)]);
         assert_eq!(run(&all, (read | write, block, 8, 1)), 1);
-        // Ours in front of it.
+        // Our part in front of it.
         let both = with_devices(&[node(1)], &code);
         assert_eq!(run(&both, (read | write, CHAR, 195, 1)), 1);
         assert_eq!(run(&both, (write, CHAR, 1, 5)), 0);
     }
 
-    /// Linux 6.18 returned this for a program that was loaded with `net.core.bpf_jit_harden` = 2: it answers 1 for character
-    /// device 195:1 and 0 for all others.
+    /// Linux 6.18 returned this for a program that was loaded with `net.core.bpf_jit_harden` = 2. The program returns
+    /// 1 for character device 195:1 and 0 for all others.
     #[test]
     fn a_blinded_program_becomes_loadable() {
         let hidden = HIDDEN_REGISTER;

@@ -1,4 +1,4 @@
-//! The device rules of a container as its config.json has them (`linux.resources.devices`), with those that every
+//! Reads a container's device rules from its config.json (`linux.resources.devices`), and adds the rules that every
 //! low-level runtime adds.
 
 use std::fs::File;
@@ -11,33 +11,33 @@ use crate::error::{Error, Excerpt};
 
 /// The kind of device that a rule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DeviceKind {
+pub(super) enum NodeKind {
     Block,
     Char,
 }
 
-/// One rule. What is `None` fits every device.
+/// One rule. A field that is `None` matches every device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DeviceRule {
+pub(super) struct AccessRule {
     pub(super) allows: bool,
-    pub(super) kind: Option<DeviceKind>,
+    pub(super) kind: Option<NodeKind>,
     pub(super) major: Option<i32>,
     pub(super) minor: Option<i32>,
-    /// The accesses it speaks of, as in the kernel: 1 mknod, 2 reading, 4 writing.
+    /// The accesses that the rule covers, as in the kernel: 1 mknod, 2 reading, 4 writing.
     pub(super) access: u8,
 }
 
 /// Maximum bytes of a config.json.
 const LIMIT: u64 = 16 << 20;
-/// Maximum number of rules. Each has at most ten instructions, and a jump is never longer than one rule.
+/// Maximum number of rules. Each compiles to at most ten instructions, and no jump is longer than one rule.
 const MAX_RULES: usize = 4096;
 
 /// The rules in this config.json, in order.
-pub(super) fn of_config(path: &Path) -> Result<Vec<DeviceRule>, Error> {
-    let read = || -> io::Result<Vec<DeviceRule>> {
+pub(super) fn of_config(path: &Path) -> Result<Vec<AccessRule>, Error> {
+    let read = || -> io::Result<Vec<AccessRule>> {
         let mut text = Vec::new();
         File::open(path)?.take(LIMIT).read_to_end(&mut text)?;
-        // As the rest of this program reads JSON: another way would make it larger.
+        // The same parser as in the rest of this program, because another one would make it larger.
         let config: Value = serde_json::from_slice(&text)?;
         let written = config.pointer("/linux/resources/devices");
         let written = written
@@ -61,23 +61,23 @@ pub(super) fn of_config(path: &Path) -> Result<Vec<DeviceRule>, Error> {
     Ok(rules)
 }
 
-/// A rule as it is written (OCI runtime specification, "Allowed Device list").
-fn rule(written: &Value) -> Option<DeviceRule> {
+/// A rule as config.json has it (OCI runtime specification, "Allowed Device list").
+fn rule(written: &Value) -> Option<AccessRule> {
     let text = |key| written.get(key).map(|value| value.as_str().unwrap_or("?"));
     let kind = match text("type") {
         None | Some("" | "a") => None,
-        Some("b") => Some(DeviceKind::Block),
-        Some("c" | "u") => Some(DeviceKind::Char),
+        Some("b") => Some(NodeKind::Block),
+        Some("c" | "u") => Some(NodeKind::Char),
         Some(_) => return None,
     };
-    // -1 is every number. One that no device can have fits none.
+    // -1 stands for every number. A number that no device can have matches none.
     let number = |key| match written.get(key).map(Value::as_i64) {
         None | Some(Some(-1)) => Some(None),
         Some(n) => Some(Some(i32::try_from(n?).unwrap_or(i32::MAX))),
     };
     let access = text("access").unwrap_or("rwm");
     let bit = |letter, bit| if access.contains(letter) { bit } else { 0 };
-    Some(DeviceRule {
+    Some(AccessRule {
         allows: written.get("allow")?.as_bool()?,
         kind,
         major: number("major")?,
@@ -86,21 +86,21 @@ fn rule(written: &Value) -> Option<DeviceRule> {
     })
 }
 
-/// What runc and crun allow every container, whatever its config.json says (runc `libcontainer/specconv`,
-/// `AllowedDevices`; crun `default_devices`): making any node, and opening the devices that every /dev has.
-fn of_every_container() -> impl Iterator<Item = DeviceRule> {
-    let rule = |kind, major, minor, access| DeviceRule {
+/// The rules that runc and crun add for every container, whatever its config.json says (runc `libcontainer/specconv`,
+/// `AllowedDevices`; crun `default_devices`): creating any node, and opening the devices that every /dev has.
+fn of_every_container() -> impl Iterator<Item = AccessRule> {
+    let rule = |kind, major, minor, access| AccessRule {
         allows: true,
         kind: Some(kind),
         major,
         minor,
         access,
     };
-    let make = [DeviceKind::Char, DeviceKind::Block].map(|kind| rule(kind, None, None, 1));
+    let make = [NodeKind::Char, NodeKind::Block].map(|kind| rule(kind, None, None, 1));
     // null, zero, full, random, urandom, tty, ptmx, pts.
     let open = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
-    let open = open.map(|(major, minor)| rule(DeviceKind::Char, Some(major), Some(minor), 7));
-    let pts = rule(DeviceKind::Char, Some(136), None, 7);
+    let open = open.map(|(major, minor)| rule(NodeKind::Char, Some(major), Some(minor), 7));
+    let pts = rule(NodeKind::Char, Some(136), None, 7);
     make.into_iter().chain(open).chain([pts])
 }
 
@@ -121,11 +121,11 @@ mod tests {
         let rules = of_config(&path).unwrap();
         let expected = [
             (false, None, None, None, 7),
-            (true, Some(DeviceKind::Char), Some(195), None, 6),
-            (true, Some(DeviceKind::Block), Some(8), Some(1), 7),
+            (true, Some(NodeKind::Char), Some(195), None, 6),
+            (true, Some(NodeKind::Block), Some(8), Some(1), 7),
         ];
         for (rule, (allows, kind, major, minor, access)) in rules.iter().zip(expected) {
-            let expected = DeviceRule {
+            let expected = AccessRule {
                 allows,
                 kind,
                 major,

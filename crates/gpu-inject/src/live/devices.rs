@@ -1,5 +1,5 @@
-//! A container's device rules: allows its devices, proves that they can be opened, and gives them back where
-//! something has taken them.
+//! A container's device rules: allows its devices, checks that they can be opened, and restores access to devices
+//! that something has revoked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,25 +17,25 @@ use crate::linux::kernel_text::kernel_text;
 use crate::linux::process::Process;
 
 /// A container whose device rules are to be changed.
-pub(super) struct Rules<'a> {
-    /// A process in its cgroup.
+pub(super) struct ContainerRules<'a> {
+    /// A process in the container's cgroup.
     pub(super) process: &'a Process,
     /// The text of our own mountinfo(5).
     pub(super) mounts: &'a str,
     /// Its config.json, if known.
     pub(super) config: Option<&'a Path>,
     pub(super) manager: Option<&'a SystemdManager>,
-    /// The unit that systemd knows it by, if known.
+    /// Its systemd unit, if known.
     pub(super) unit: Option<&'a str>,
 }
 
 /// The container's place in the one hierarchy that has device rules.
-enum Place {
+enum RulesPlace {
     V1(PathBuf),
     V2(PathBuf),
 }
 
-impl Place {
+impl RulesPlace {
     fn leaf(&self) -> &Path {
         match self {
             Self::V1(dir) | Self::V2(dir) => dir,
@@ -43,7 +43,7 @@ impl Place {
     }
 }
 
-impl Rules<'_> {
+impl ContainerRules<'_> {
     /// Allows the nodes. Returns warnings.
     pub(super) fn allow(&self, nodes: &[DeviceNode]) -> Result<Vec<Message>, Error> {
         let place = self.place()?;
@@ -51,9 +51,9 @@ impl Rules<'_> {
         let named = self.unit.and_then(|unit| OwnCgroups::in_unit(leaf, unit));
         let own = named.unwrap_or_else(|| OwnCgroups::of(leaf));
         let covered = match &place {
-            // The kernel refuses the rule where a cgroup above forbids the device.
-            Place::V1(_) => cgroup_v1::allow(&own.dirs, nodes).map(|()| Covered::Every)?,
-            Place::V2(_) => cgroup_v2::allow(leaf, &own.dirs, nodes, self.config)?,
+            // The kernel refuses the rule if an ancestor cgroup forbids the device.
+            RulesPlace::V1(_) => cgroup_v1::allow(&own.dirs, nodes).map(|()| Covered::Every)?,
+            RulesPlace::V2(_) => cgroup_v2::allow(leaf, &own.dirs, nodes, self.config)?,
         };
         let mut warnings = Vec::new();
         if covered == Covered::NotAll {
@@ -65,8 +65,7 @@ impl Rules<'_> {
         Ok(warnings)
     }
 
-    /// Those of the nodes that the container may not open. This process is in the container's cgroup for
-    /// a moment.
+    /// Returns the nodes that the container may not open. This process enters the container's cgroup for a moment.
     pub(super) fn lost<'n>(&self, nodes: &'n [DeviceNode]) -> Result<Vec<&'n DeviceNode>, Error> {
         let place = self.place()?;
         let leaf = place.leaf();
@@ -76,8 +75,8 @@ impl Rules<'_> {
         )))
     }
 
-    /// The kernel's own word on whether the container can open its nodes, where rules count that we did not make: those
-    /// of a cgroup above the container's.
+    /// Asks the kernel whether the container can open its nodes. This is needed if rules apply that we did not write:
+    /// the rules of an ancestor of the container's cgroup.
     fn prove(&self, leaf: &Path, nodes: &[DeviceNode]) -> Result<Option<Message>, Error> {
         let at = leaf.display();
         let refused = match self.lost(nodes) {
@@ -115,7 +114,7 @@ impl Rules<'_> {
         ))
     }
 
-    fn place(&self) -> Result<Place, Error> {
+    fn place(&self) -> Result<RulesPlace, Error> {
         let process = self.process;
         self.place_of(process)?.ok_or_else(|| {
             Error::State(
@@ -128,20 +127,20 @@ impl Rules<'_> {
         })
     }
 
-    fn place_of(&self, process: &Process) -> Result<Option<Place>, Error> {
+    fn place_of(&self, process: &Process) -> Result<Option<RulesPlace>, Error> {
         let text = process.read("cgroup")?;
-        // The devices controller is in one hierarchy only: in v1's if that one is mounted.
-        let v1 = cgroup_v1::directory(&text, self.mounts).map(Place::V1);
-        Ok(v1.or_else(|| cgroup_v2::directory(&text, self.mounts).map(Place::V2)))
+        // The devices controller is in one hierarchy only: in v1's if that is mounted.
+        let v1 = cgroup_v1::directory(&text, self.mounts).map(RulesPlace::V1);
+        Ok(v1.or_else(|| cgroup_v2::directory(&text, self.mounts).map(RulesPlace::V2)))
     }
 
     /// The cgroup of this process in the hierarchy of `place`.
-    fn home(&self, place: &Place) -> Result<PathBuf, Error> {
+    fn home(&self, place: &RulesPlace) -> Result<PathBuf, Error> {
         let home = self.place_of(&Process::current()?)?;
-        let is_same = |home: &Place| {
+        let is_same = |home: &RulesPlace| {
             matches!(
                 (home, place),
-                (Place::V1(_), Place::V1(_)) | (Place::V2(_), Place::V2(_))
+                (RulesPlace::V1(_), RulesPlace::V1(_)) | (RulesPlace::V2(_), RulesPlace::V2(_))
             )
         };
         let top = || {
@@ -150,27 +149,28 @@ impl Rules<'_> {
                 .unwrap_or_else(|| place.leaf())
                 .to_owned()
         };
-        // The root of the hierarchy is not found by its path, since its rules are everybody's.
+        // The root of the hierarchy is not found by its path, because its rules apply to every process.
         Ok(home
             .filter(is_same)
             .map_or_else(top, |home| home.leaf().to_owned()))
     }
 }
 
-/// A running container whose devices may have been taken away.
+/// A running container whose devices may have been revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct RunningContainer<'a> {
-    /// A process of it.
+    /// A process of the container.
     pub process: &'a Pidfd,
-    /// Its unit of systemd, such as `docker-ID.scope`, if it has one.
+    /// Its systemd unit, such as `docker-ID.scope`, if it has one.
     pub unit: Option<&'a str>,
     /// Its config.json, if known.
     pub config: Option<&'a Path>,
 }
 
-/// Those of these nodes that the container may no longer open.
+/// Returns the nodes that the container may no longer open.
 ///
-/// The calling process is in the container's cgroup for a moment, so it should be one that was started for this alone.
+/// The calling process enters the container's cgroup for a moment, so it should be a process that was started only
+/// for this.
 pub fn lost_devices<'n>(
     container: RunningContainer<'_>,
     nodes: &'n [DeviceNode],
@@ -178,11 +178,11 @@ pub fn lost_devices<'n>(
     container.with_rules(|rules| rules.lost(nodes))
 }
 
-/// Gives the container those of these nodes again that it may no longer open, after an event that has made its device
-/// rules anew without them, and has systemd know all of them. Returns the nodes that were lost.
+/// Lets the container open those of these nodes again that it may no longer open, after an event that has replaced
+/// its device rules, and tells systemd about all of them. Returns the nodes that were revoked.
 ///
-/// The container's mounts are as they were, so no file is touched. As for [`lost_devices`], the calling process should
-/// have been started for this alone.
+/// The container's mounts are unchanged, so no file is touched. As for [`lost_devices`], the calling process should
+/// have been started only for this.
 pub fn restore_devices<'n>(
     container: RunningContainer<'_>,
     nodes: &'n [DeviceNode],
@@ -207,12 +207,15 @@ pub fn restore_devices<'n>(
 }
 
 impl RunningContainer<'_> {
-    fn with_rules<T>(&self, work: impl FnOnce(&Rules<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    fn with_rules<T>(
+        &self,
+        work: impl FnOnce(&ContainerRules<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let path = Path::new("/proc/self/mountinfo");
         let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
         let process = self.process.process()?;
         let manager = SystemdManager::connect();
-        work(&Rules {
+        work(&ContainerRules {
             process: &process,
             mounts: &mounts,
             config: self.config,

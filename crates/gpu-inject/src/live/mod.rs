@@ -32,7 +32,7 @@ use crate::rootfs_edits::prepare_rootfs;
 
 pub use crate::linux::namespace::OwnMounts;
 pub use confinement::{Capability, confine};
-use devices::Rules;
+use devices::ContainerRules;
 pub use devices::{RunningContainer, lost_devices, restore_devices};
 use mounts::DetachedMount;
 pub use mounts::Placed;
@@ -42,9 +42,9 @@ pub use target::{Pidfd, Target};
 
 /// Gives the container its devices and files.
 ///
-/// The calling process must have one thread. It enters the container's mount and user namespaces
-/// and stays there. After an error all our mounts and mount points are removed, but a device
-/// that the cgroup was told to allow stays allowed.
+/// The calling process must have one thread. It enters the container's mount and user namespaces and stays there.
+/// After an error all our mounts and mount points are removed, but a device that was allowed in the cgroup stays
+/// allowed.
 pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let descriptors = own_descriptors();
     let path = Path::new("/proc/self/mountinfo");
@@ -52,7 +52,7 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
     let mut warnings = Vec::new();
     if !target.no_cgroups {
-        let rules = Rules {
+        let rules = ContainerRules {
             process: target.process(),
             mounts: &mounts,
             config: target.config.as_deref(),
@@ -72,42 +72,42 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
         .in_namespace(OwnMounts::entered(apart))
         .arranged(target.arrangement)
         .with_callers_rights(target.has_callers_rights());
-    // If we were started in the container's namespace, the table has the container's own mounts
-    // too, and must not be taken for the host's.
+    // If we were started in the container's namespace, the table also has the container's own mounts, which must not
+    // be taken for the host's.
     if target.has_other_mounts() {
         rootfs.know_outside(mounts);
     }
-    // From here on we act as the container's root: files we make belong to it, and we have no more
-    // rights than it has. Its file systems may not be able to store the host's root as an owner.
+    // From here on we act as the container's root: files that we make belong to it, and we have no more privileges
+    // than it has. Its file systems may be unable to store the host's root as an owner.
     target.enter_user_namespace()?;
     place_all(&rootfs, detached, edits)?;
     warnings.extend(rootfs.notes());
     Ok(Notes { warnings, left_out })
 }
 
-/// What was left out without refusing the container, one line for each item.
+/// What was left out while the container still starts, one line for each item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Warnings: things that a program in the container may miss.
+    /// Warnings about things that a program in the container may miss.
     pub warnings: Vec<Message>,
     /// Optional files that cannot be reached, for the debug log.
     pub left_out: Vec<String>,
 }
 
-/// Gives the container its files, but no device nodes and no device rules. For a createContainer
-/// hook, which runs in the container's mount namespace and still sees the host's files (OCI
-/// runtime specification, "POSIX-platform Hooks").
+/// Gives the container its files, but no device nodes and no device rules. For a createContainer hook, which runs in
+/// the container's mount namespace and still sees the host's files (OCI runtime specification, "POSIX-platform
+/// Hooks").
 ///
-/// Returns the mounts and the optional files that were left out. The mounts are returned so that
-/// a process about to end need not spend time on closing their descriptors.
+/// Returns the mounts and the optional files that were left out. The mounts are returned so that a process about to
+/// end need not spend time closing their descriptors.
 pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<(Vec<Placed>, Vec<String>), Error> {
     by_runtime::ensure_private(rootfs, edits)?;
     let (detached, left_out) = mounts::detach_from_host(edits, false)?;
     Ok((place_all(rootfs, detached, edits)?, left_out))
 }
 
-/// Removes optional files that cannot be reached from edits that the runtime will mount. Returns a
-/// line with the reason for each.
+/// Removes optional files that cannot be reached from edits that the runtime will mount. Returns a line with the
+/// reason for each file.
 pub fn leave_out_unreachable(edits: &mut Edits) -> Vec<String> {
     let mut left_out = Vec::new();
     edits.mounts.retain(|mount| {

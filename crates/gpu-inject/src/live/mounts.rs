@@ -1,4 +1,4 @@
-//! Bind mounts of the host's files and nodes: detached from the host, then attached in a container.
+//! Makes bind mounts of the host's files and nodes: detached from the host first, then attached in a container.
 
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ use crate::rootfs::{
     Elsewhere, MountPlace, MountPointKind, Rootfs, Stage, is_unwritable, remount_flags,
 };
 
-/// A host can have 2,048 IMEX channels, and a hook no right to raise its limit of descriptors.
+/// A host can have 2,048 IMEX channels, and a hook may lack the right to raise its limit on descriptors.
 const PLACES_KEPT: usize = 512;
 /// Room for two mount points.
 const STAGE_SIZE: u64 = 64 << 10;
@@ -35,11 +35,12 @@ pub(super) struct DetachedMount {
     kind: MountKind,
 }
 
-/// What is attached.
+/// The source of a mount.
 enum MountSource {
     /// A detached mount, with its flags.
     Mount(OwnedFd),
-    /// Without the mount API of Linux 5.2: the file itself, of which a mount is made in the container's mount namespace.
+    /// Without the mount API of Linux 5.2: the file itself, which is bind-mounted once we are in the container's
+    /// mount namespace.
     File {
         file: OwnedFd,
         host: PathBuf,
@@ -47,9 +48,8 @@ enum MountSource {
     },
 }
 
-/// Makes detached mounts of all files in the edits, with their flags set and private propagation;
-/// of device nodes only if `with_nodes`. The second list has a line for each optional file that is
-/// left out.
+/// Makes detached mounts of all files in the edits, with their flags set and private propagation. Device nodes are
+/// mounted only if `with_nodes`. The second list has a line for each optional file that is left out.
 pub(super) fn detach_from_host(
     edits: &Edits,
     with_nodes: bool,
@@ -102,10 +102,10 @@ pub(super) fn params_mask() -> Result<Option<DetachedMount>, Error> {
     Ok(mask)
 }
 
-/// Makes detached mounts. Before Linux 5.12 it has to leave the mount namespace for this.
+/// Makes detached mounts. Before Linux 5.12 this needs a mount namespace of its own.
 #[derive(Default)]
 struct Detacher {
-    /// The mount namespace that it has left.
+    /// The mount namespace to return to, if it was left.
     home: Option<fs::File>,
 }
 
@@ -154,9 +154,9 @@ impl Detacher {
         self.detach(mask, Path::new(PARAMS), flags).map(Some)
     }
 
-    /// Enters a new, private mount namespace. Before Linux 5.12 flags can be set only on an
-    /// attached mount; attached in this namespace it is never visible without its flags, neither
-    /// to the host nor to the container.
+    /// Enters a new mount namespace with private propagation. Before Linux 5.12 flags can be set only on an attached
+    /// mount. A mount attached in this namespace is never visible without its flags, neither to the host nor to the
+    /// container.
     fn unshare_mounts(&mut self) -> Result<(), Error> {
         if self.home.is_some() {
             return Ok(());
@@ -181,7 +181,7 @@ impl Detacher {
     }
 }
 
-/// Makes a detached mount with these flags and those of its file system, by way of a remount.
+/// Makes a detached mount with these flags and the flags of its file system, by means of a remount.
 fn by_remount(host: &Path, flags: u64) -> nix::Result<OwnedFd> {
     let none = None::<&Path>;
     // Without MS_REC, because a remount sets the flags of one mount only.
@@ -196,17 +196,18 @@ fn open_path(path: &Path) -> io::Result<OwnedFd> {
     Ok(fcntl::openat(fcntl::AT_FDCWD, path, flags, Mode::empty())?)
 }
 
-/// After another mount namespace was entered: mount(2) mounts only what is in the current one. A container that was not
-/// started yet still has the host's files at the same paths, and which file it is decides.
+/// Opens the host's file again after another mount namespace was entered, because mount(2) mounts only files of the
+/// current one. A container that has not started yet still has the host's files at the same paths; comparing the
+/// file's identity ensures that it is the same file.
 pub(super) fn find_again(detached: &mut [DetachedMount]) -> Result<(), Error> {
     for one in detached {
         let MountSource::File { file, host, .. } = &mut one.source else {
             continue;
         };
-        let found = open_path(host).map_err(Error::host(host))?;
+        let current = open_path(host).map_err(Error::host(host))?;
         let id = |fd: &OwnedFd| fstat(fd).map(|f| (f.st_dev, f.st_ino));
-        if id(&found).is_ok_and(|found| id(file) == Ok(found)) {
-            *file = found;
+        if id(&current).is_ok_and(|current_id| id(file) == Ok(current_id)) {
+            *file = current;
             continue;
         }
         return Err(Error::State(
@@ -234,12 +235,12 @@ impl AsFd for MountSource {
 #[derive(Debug)]
 pub struct Placed {
     mount: OwnedFd,
-    /// Kept open, since closing takes time and the process ends soon, unless there are many.
+    /// Kept open, because closing takes time and the process ends soon; closed early if there are many.
     _at: Option<MountPlace>,
 }
 
-/// Attaches the mounts in the given order, parents first. Attached ones are added to `placed`, so
-/// that they can be undone after a failure.
+/// Attaches the mounts in the given order, parents first. Each attached mount is added to `placed`, so that it can be
+/// undone after a failure.
 pub(super) fn place(
     rootfs: &Rootfs,
     detached: Vec<DetachedMount>,
@@ -310,7 +311,8 @@ fn is_read_only(error: &Error) -> bool {
     errno.is_some_and(|e| is_unwritable(Errno::from_raw(e)))
 }
 
-/// Whether a container can use its GPUs without such a file if its mount point is in a volume. Volumes at /run, /tmp and /etc are common.
+/// Whether a container can use its GPUs without this file if its mount point is in a volume. Volumes at /run, /tmp
+/// and /etc are common.
 fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
     match kind {
         MountKind::Socket => true,
@@ -319,7 +321,7 @@ fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
     }
 }
 
-/// The mount point; `None` if the container does not need the mount.
+/// Finds or makes the mount point; `None` if the container does not need the mount.
 fn target(rootfs: &Rootfs, one: &DetachedMount) -> Result<Option<MountPlace>, Error> {
     if !one.path.starts_with("/proc") {
         let kind = if one.is_dir {
@@ -340,7 +342,7 @@ fn target(rootfs: &Rootfs, one: &DetachedMount) -> Result<Option<MountPlace>, Er
     }
 }
 
-/// Detaches mounts, last first. For after a failure: errors are ignored, since the first one is
+/// Detaches mounts after a failure, last first. Errors are ignored, because the first failure is the one that is
 /// reported.
 pub(super) fn undo(rootfs: &Rootfs, placed: &[Placed]) {
     for one in placed.iter().rev() {

@@ -1,7 +1,7 @@
 //! Finds out whether a container may open its device nodes, by asking the kernel from within its cgroup.
 //!
-//! For access(2) the kernel asks the device rules as for open(2), but the driver is not touched. The rules are
-//! those of the cgroup of the process that asks, so this process goes there and back.
+//! For access(2) the kernel checks the device rules as for open(2), but the driver is not called. The kernel applies
+//! the rules of the calling process's cgroup, so this process moves to the container's cgroup and back.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -13,9 +13,9 @@ use nix::unistd::{AccessFlags, access};
 
 use super::cgroup_paths::PROCESSES;
 
-/// Those of these nodes that a process in `cgroup` may not open. `home` is the cgroup of this process.
+/// Returns the nodes that a process in `cgroup` may not open. `home` is the cgroup of this process.
 ///
-/// Nodes that are not on the host cannot be asked for and are not among them.
+/// Nodes that do not exist on the host cannot be checked and are never returned.
 pub(super) fn refused<'a>(
     cgroup: &Path,
     home: &Path,
@@ -23,7 +23,7 @@ pub(super) fn refused<'a>(
 ) -> io::Result<Vec<&'a DeviceNode>> {
     enter(cgroup)?;
     let both = AccessFlags::R_OK | AccessFlags::W_OK;
-    // `EACCES` is about the mode of the node, which is no matter of the cgroup.
+    // `EACCES` comes from the mode of the node, not from the cgroup.
     let is_refused = |node: &&DeviceNode| access(&node.host_path, both) == Err(Errno::EPERM);
     let refused = nodes.iter().filter(is_refused).collect();
     enter(home)?;

@@ -1,6 +1,7 @@
-//! Which cgroups are the container's own, so that their device rules are nobody else's.
+//! Determines which cgroups belong to the container alone, so that changing their device rules affects no other
+//! process.
 //!
-//! crun from 1.18 on has the container's processes in a cgroup below the scope that systemd knows
+//! crun from 1.18 on puts the container's processes in a cgroup below the scope that systemd knows
 //! (`SCOPE/container`), and the device rules on the scope.
 
 use std::fs;
@@ -11,18 +12,18 @@ use super::cgroup_paths::PROCESSES;
 /// The container's own cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OwnCgroups {
-    /// That of its processes first, then those above it.
+    /// The cgroup of its processes first, then its ancestors.
     pub(super) dirs: Vec<PathBuf>,
-    /// The last of them, if it is a scope, which systemd may know as a unit.
+    /// The outermost of them, if it is a scope, which systemd may know as a unit.
     pub(super) scope: Option<String>,
 }
 
-/// Maximum number of cgroups that are looked at below a scope.
+/// Maximum number of cgroups examined below a scope.
 const MAX_BELOW: usize = 64;
 
 impl OwnCgroups {
-    /// Those of a container whose processes are in `leaf`. A scope above that one is the
-    /// container's if no other process is in it.
+    /// The cgroups of a container whose processes are in `leaf`. A scope above `leaf` is the container's if no other
+    /// process is in it.
     pub(super) fn of(leaf: &Path) -> Self {
         let scope = leaf.ancestors().find(|dir| scope_name(dir).is_some());
         match scope {
@@ -34,8 +35,8 @@ impl OwnCgroups {
         }
     }
 
-    /// Those of a container whose unit is known by name: up to the cgroup of that name. `None` if there
-    /// is none above the processes.
+    /// The cgroups of a container whose unit is known by name: up to the cgroup of that name. `None` if no cgroup of
+    /// that name is above the processes.
     pub(super) fn in_unit(leaf: &Path, unit: &str) -> Option<Self> {
         let is_unit = |dir: &&Path| dir.file_name().is_some_and(|name| name == unit);
         Some(Self::up_to(leaf, leaf.ancestors().find(is_unit)?))
@@ -55,14 +56,14 @@ fn scope_name(dir: &Path) -> Option<&str> {
     name.strip_suffix(".scope").is_some().then_some(name)
 }
 
-/// Whether all processes below `scope` are in `leaf` or below it. False if that cannot be seen.
+/// Whether all processes below `scope` are in `leaf` or below it. False if this cannot be determined.
 fn has_no_others(scope: &Path, leaf: &Path) -> bool {
     let mut left = vec![scope.to_owned()];
-    let mut seen = 0;
+    let mut visited = 0;
     while let Some(dir) = left.pop() {
-        seen += 1;
+        visited += 1;
         let is_empty = fs::read(dir.join(PROCESSES)).is_ok_and(|processes| processes.is_empty());
-        if !is_empty || seen > MAX_BELOW {
+        if !is_empty || visited > MAX_BELOW {
             return false;
         }
         let Ok(entries) = fs::read_dir(&dir) else {
@@ -97,7 +98,7 @@ mod tests {
         let own = OwnCgroups::of(&leaf);
         assert_eq!(own.dirs, [leaf.clone(), scope.clone()]);
         assert_eq!(own.scope.as_deref(), Some("libpod-1.scope"));
-        // An empty cgroup beside it changes nothing, and one with a process does.
+        // An empty sibling cgroup changes nothing, but a sibling with a process does.
         let beside = scope.join("beside");
         cgroup(&beside, "");
         assert_eq!(OwnCgroups::of(&leaf).dirs.len(), 2);

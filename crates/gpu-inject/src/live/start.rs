@@ -1,5 +1,5 @@
-//! The first steps of a program that executes another one or runs at a container's start: what it
-//! inherits must be passed on unchanged.
+//! The first steps of a program that executes another program or runs at a container's start: what it inherits must
+//! be passed on unchanged.
 
 use crate::linux::start;
 
@@ -9,7 +9,7 @@ use crate::linux::start;
 /// Afterwards a write to a closed pipe fails with `EPIPE`, and one beyond the file size limit with
 /// `EFBIG`, instead of a signal ending the process silently.
 pub fn start() {
-    // A failure of one of these does not keep the program from starting.
+    // A failure of one of these steps does not keep the program from starting.
     let _ = start::fill_closed_descriptors();
     for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
         let _ = start::survive_signal(signal);

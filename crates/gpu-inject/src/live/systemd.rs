@@ -1,7 +1,6 @@
-//! Tells systemd about a container's devices. If systemd manages the container's scope, it builds the device
-//! rules anew from what it knows of the unit at every `systemctl daemon-reload` and whenever a limit of the
-//! container changes (`docker update`), which revokes devices that were allowed without systemd (toolkit #48,
-//! runc #3708).
+//! Tells systemd about a container's devices. If systemd manages the container's scope, it replaces the device rules
+//! by those of the unit at every `systemctl daemon-reload` and whenever a limit of the container changes (`docker
+//! update`). This revokes devices that systemd does not know about (toolkit #48, runc #3708).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,8 +17,8 @@ const TRANSIENT: &str = "/run/systemd/transient";
 const NAME: &str = "60-gpu-container.conf";
 const NEW: &str = "60-gpu-container.new";
 
-/// Has systemd allow the devices in every set of rules that it makes for the scope with this cgroup, if systemd
-/// runs. Returns a warning if it will not.
+/// Makes systemd, if it runs, allow the devices in all future rules for the scope with this cgroup. Returns a warning
+/// if systemd will not.
 pub(super) fn keep_devices(
     cgroup: &Path,
     scope: &str,
@@ -49,8 +48,8 @@ pub(super) fn keep_devices(
     }
 }
 
-/// For systemd's next daemon-reload, where it does not answer now. Returns a warning, unless systemd makes no rules
-/// for the scope.
+/// Prepares for systemd's next daemon-reload, in case systemd does not answer now. Returns a warning, unless systemd
+/// makes no rules for the scope.
 fn leave_word(
     cgroup: &Path,
     scope: &str,
@@ -67,8 +66,8 @@ fn leave_word(
     Ok(Some(text.into()))
 }
 
-/// Tells systemd of the devices if it makes rules for the scope. A scope that systemd lets open everything would be
-/// held to these devices alone.
+/// Tells systemd of the devices if it makes rules for the scope. If systemd lets the scope open every device, naming
+/// devices would restrict it to these.
 fn tell(manager: &SystemdManager, scope: &str, devices: &[DeviceNode]) -> io::Result<DevicePolicy> {
     let policy = manager.device_policy(scope)?;
     if policy == DevicePolicy::Named {
@@ -78,7 +77,7 @@ fn tell(manager: &SystemdManager, scope: &str, devices: &[DeviceNode]) -> io::Re
     Ok(policy)
 }
 
-/// Whether the cgroup is of a unit of a user's own service manager, which makes no device rules.
+/// Whether the cgroup belongs to a unit of a user's own service manager, which makes no device rules.
 fn is_of_a_user(cgroup: &Path) -> bool {
     let is_manager = |part: &OsStr| {
         let name = part.to_str().unwrap_or_default();
@@ -87,8 +86,8 @@ fn is_of_a_user(cgroup: &Path) -> bool {
     cgroup.iter().any(is_manager)
 }
 
-/// Writes the drop-in for the scope, which systemd reads at its next daemon-reload. False if the scope's file says that it
-/// may open everything, so that none is needed.
+/// Writes the drop-in for the scope, which systemd reads at its next daemon-reload. False if the scope's unit file
+/// allows every device, so that no drop-in is needed.
 fn write_drop_in(cgroup: &Path, scope: &str, devices: &[DeviceNode]) -> Result<bool, Error> {
     let transient = Path::new(TRANSIENT);
     remove_stale(transient, cgroup);
@@ -106,8 +105,8 @@ fn write_drop_in(cgroup: &Path, scope: &str, devices: &[DeviceNode]) -> Result<b
     Ok(true)
 }
 
-/// Whether the unit names the devices that may be opened: in its own file or, where the runtime has set that
-/// later, in a drop-in that systemd has written for one property.
+/// Whether the unit restricts its devices, either in its own file or in a drop-in that systemd has written because
+/// the runtime has set the property later.
 fn names_devices(unit: &Path, drop_ins: &Path) -> bool {
     let texts = [
         unit.to_owned(),
@@ -127,12 +126,12 @@ fn names_devices(unit: &Path, drop_ins: &Path) -> bool {
     })
 }
 
-/// A device's name as runc gives it to systemd. It needs no node on the host.
+/// A device's name as runc passes it to systemd. It needs no node on the host.
 fn name(device: &DeviceNode) -> String {
     format!("/dev/char/{}:{}", device.major, device.minor)
 }
 
-/// The drop-in.
+/// The text of the drop-in.
 fn text(devices: &[DeviceNode]) -> String {
     let lines = devices
         .iter()
@@ -140,8 +139,8 @@ fn text(devices: &[DeviceNode]) -> String {
     format!("[Scope]\n{}", lines.collect::<String>())
 }
 
-/// Removes the drop-ins of containers that have ended: those without a unit file and without a
-/// cgroup next to this one. It is done here because we are not called when a container ends.
+/// Removes the drop-ins of containers that have ended: drop-ins without a unit file and without a cgroup next to this
+/// one. This is done here because we are not called when a container ends.
 fn remove_stale(transient: &Path, cgroup: &Path) {
     let Some(siblings) = cgroup.parent() else {
         return;
@@ -179,7 +178,7 @@ mod tests {
         let (unit, dir) = (root.path().join("x.scope"), root.path().join("x.scope.d"));
         fs::create_dir(&dir).unwrap();
         assert!(!names_devices(&unit, &dir));
-        // As runc has it for a privileged container.
+        // The unit file that runc makes for a privileged container.
         fs::write(&unit, "[Scope]\nDevicePolicy=auto\nDeviceAllow=\n").unwrap();
         assert!(!names_devices(&unit, &dir));
         fs::write(

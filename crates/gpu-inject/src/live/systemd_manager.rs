@@ -1,7 +1,6 @@
-//! Calls to systemd by D-Bus: reads and sets properties of a unit.
+//! Reads and sets properties of a systemd unit over D-Bus.
 //!
-//! As `systemctl` does as root, systemd is called by its own socket, and by the system bus where that one is not
-//! there.
+//! Like `systemctl` as root, it connects to systemd's own socket, or to the system bus if that socket does not exist.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,41 +10,40 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use super::dbus::{ANSWER, Call, ERROR, Message, Reader, Writer};
+use super::dbus::{ANSWER, BusMessage, ERROR, MethodCall, Reader, Writer};
 
 /// A connection to the service manager of this host.
 #[derive(Debug)]
 pub struct SystemdManager {
     stream: RefCell<BufReader<UnixStream>>,
-    /// Of the last message that was sent.
+    /// The serial of the last message that was sent.
     serial: Cell<u32>,
-    /// The system bus has to be greeted.
+    /// Whether the connection is to the system bus, which needs a `Hello` call first.
     is_bus: bool,
     is_open: Cell<bool>,
 }
 
-/// Whether systemd is the service manager of this host, as `sd_booted(3)` finds it.
+/// Whether systemd is the service manager of this host, determined as `sd_booted(3)` does.
 pub(super) fn is_systemd_here() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
 const PRIVATE: &str = "/run/systemd/private";
 const BUS: &str = "/run/dbus/system_bus_socket";
-/// How long a call may take. systemd answers nobody while it reloads, which can take seconds.
+/// Time limit of a call. systemd does not answer while it reloads, which can take seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum bytes of a line before the first message.
 const MAX_LINE: u64 = 256;
-/// Maximum number of messages that are passed over on the way to an answer: systemd tells everybody on its
-/// socket of what happens.
+/// Maximum number of messages that are skipped before a reply: systemd sends signals to every client on its socket.
 const MAX_PASSED: usize = 10_000;
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
 
-/// What a unit says about devices.
+/// What a unit's properties say about devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DevicePolicy {
-    /// systemd lets every device through, so that it makes no rules.
+    /// systemd allows every device, so it makes no rules.
     Everything,
     /// systemd makes rules for the devices that the unit names.
     Named,
@@ -73,7 +71,7 @@ impl SystemdManager {
         })
     }
 
-    /// What the scope says about devices. A scope that systemd does not know says nothing.
+    /// What the scope's properties say about devices. A scope that systemd does not know has none.
     pub(super) fn device_policy(&self, scope: &str) -> io::Result<DevicePolicy> {
         let policy = self.property(scope, "DevicePolicy")?;
         let policy = Reader::new(&policy)
@@ -98,12 +96,12 @@ impl SystemdManager {
         Ok(length != Some(0))
     }
 
-    /// Adds devices to those that the unit allows to be read and written, until the unit ends. systemd
-    /// takes them into every set of rules that it makes from now on.
+    /// Adds devices that the unit may read and write, until the unit ends. systemd includes them in all rules that it
+    /// makes from now on.
     pub(super) fn allow_devices(&self, unit: &str, devices: &[String]) -> io::Result<()> {
         let mut body = Writer::default();
         body.text(unit);
-        // runtime: not kept across a reboot.
+        // The parameter `runtime`: the setting is not kept across a reboot.
         body.word(1);
         let properties = body.begin_array();
         body.align(8);
@@ -120,7 +118,7 @@ impl SystemdManager {
         }
         body.end_array(list, first);
         body.end_array(properties, start);
-        let call = Call {
+        let call = MethodCall {
             path: "/org/freedesktop/systemd1",
             interface: "org.freedesktop.systemd1.Manager",
             member: "SetUnitProperties",
@@ -135,7 +133,7 @@ impl SystemdManager {
         body.text("org.freedesktop.systemd1.Scope");
         body.text(name);
         let path = format!("{UNITS}{}", escaped(scope));
-        let call = Call {
+        let call = MethodCall {
             path: &path,
             interface: "org.freedesktop.DBus.Properties",
             member: "Get",
@@ -145,14 +143,14 @@ impl SystemdManager {
     }
 
     /// Returns the body of the answer.
-    fn call(&self, to: &str, call: &Call<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
+    fn call(&self, to: &str, call: &MethodCall<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
         if !self.is_open.get() {
             self.open()?;
         }
         self.call_opened(to, call, body)
     }
 
-    fn call_opened(&self, to: &str, call: &Call<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
+    fn call_opened(&self, to: &str, call: &MethodCall<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
         let serial = self.serial.get() + 1;
         self.serial.set(serial);
         self.send(&call.message(to, serial, body)?)?;
@@ -175,7 +173,7 @@ impl SystemdManager {
         Err(io::Error::other("systemd does not answer"))
     }
 
-    /// Says who we are, which the other side checks by the socket.
+    /// Authenticates by our user ID, which the other side checks through the socket.
     fn open(&self) -> io::Result<()> {
         let socket = self.stream.borrow();
         socket.get_ref().set_read_timeout(Some(PATIENCE))?;
@@ -200,7 +198,7 @@ impl SystemdManager {
         }
         self.is_open.set(true);
         if self.is_bus {
-            let hello = Call {
+            let hello = MethodCall {
                 path: "/org/freedesktop/DBus",
                 interface: "org.freedesktop.DBus",
                 member: "Hello",
@@ -215,12 +213,13 @@ impl SystemdManager {
         self.stream.borrow_mut().get_mut().write_all(bytes)
     }
 
-    fn receive(&self) -> io::Result<Message> {
-        Message::read(&mut *self.stream.borrow_mut())
+    fn receive(&self) -> io::Result<BusMessage> {
+        BusMessage::read(&mut *self.stream.borrow_mut())
     }
 }
 
-/// A unit's name in the path of its object: what is not a letter or digit as `_` and two hexadecimal digits.
+/// Escapes a unit's name for the path of its object: every character that is not a letter or digit becomes `_` and
+/// two hexadecimal digits.
 fn escaped(unit: &str) -> String {
     let mut path = String::with_capacity(2 * unit.len());
     for (at, byte) in unit.bytes().enumerate() {
@@ -241,8 +240,8 @@ mod tests {
     use super::super::dbus::{PATH, REPLY_SERIAL, SIGNATURE};
     use super::*;
 
-    /// A stand-in for systemd that lets us in and then sends these answers, one for each call, after a signal. Returns what
-    /// it was sent in all.
+    /// A stand-in for systemd that accepts the connection and then sends these replies, one for each call, after a
+    /// signal. Returns everything that it received.
     fn systemd(
         answers: Vec<Vec<u8>>,
     ) -> (tempfile::TempDir, SystemdManager, JoinHandle<Vec<Vec<u8>>>) {
@@ -269,7 +268,7 @@ mod tests {
         (dir, manager, heard)
     }
 
-    /// A message with these fields (code, signature, value) and body.
+    /// A message with these header fields (code, signature, value) and body.
     fn message(kind: u8, fields: &[(u8, &str, &[u8])], body: &[u8]) -> Vec<u8> {
         let mut message = Writer(vec![b'l', kind, 0, 1]);
         message.word(u32::try_from(body.len()).unwrap());
@@ -356,7 +355,8 @@ mod tests {
         let devices = ["/dev/char/195:0".to_owned(), "/dev/char/195:255".to_owned()];
         manager.allow_devices("docker-1.scope", &devices).unwrap();
         let heard = heard.join().unwrap();
-        // From the unit's name on: each value at a multiple of its size, each array with its bytes.
+        // The bytes from the unit's name on: each value aligned to a multiple of its size, each array preceded by its
+        // length in bytes.
         let mut body = b"\x0e\0\0\0docker-1.scope\0\0\x01\0\0\0".to_vec();
         body.extend_from_slice(b"\x5f\0\0\0\0\0\0\0\x0b\0\0\0DeviceAllow\0\x05a(ss)\0\0");
         body.extend_from_slice(b"\x3f\0\0\0\0\0\0\0\x0f\0\0\0/dev/char/195:0\0\x02\0\0\0rw\0\0");
@@ -375,7 +375,7 @@ mod tests {
         let error = manager.allow_devices("docker-1.scope", &[]).unwrap_err();
         assert_eq!(error.to_string(), "Unit docker-1.scope not found.");
         heard.join().unwrap();
-        // It ends in the middle of a message.
+        // The connection ends in the middle of a message.
         let (_dir, manager, heard) = systemd(vec![answer(1, ANSWER, &[])[..20].to_vec()]);
         assert!(manager.allow_devices("docker-1.scope", &[]).is_err());
         heard.join().unwrap();

@@ -18,20 +18,20 @@ use crate::linux::process::Process;
 use crate::linux::{descriptors, is_missing, privileges};
 use crate::oci::Arrangement;
 
-/// A process, held by a descriptor from `pidfd_open(2)`. It cannot be confused with a process that
-/// gets the same number later, or that has it in another pid namespace.
+/// A process, held by a descriptor from `pidfd_open(2)`. It cannot be confused with a process that gets the same
+/// number later, or that has this number in another PID namespace.
 #[derive(Debug)]
 pub struct Pidfd(Held);
 
 #[derive(Debug)]
 enum Held {
     Pidfd(OwnedFd),
-    /// Without `pidfd_open(2)`, of Linux 5.3: its directory in a procfs of our own pid namespace.
+    /// Without `pidfd_open(2)` of Linux 5.3: its directory in a procfs that shows our own PID namespace.
     Directory(Process),
 }
 
 impl Pidfd {
-    /// Opens the process with this number in our own pid namespace, which need not be that of `/proc`.
+    /// Opens the process with this number in our own PID namespace, which need not be the one that `/proc` shows.
     pub fn open(pid: i32) -> Result<Self, Error> {
         if pid <= 0 {
             return Err(Error::State(
@@ -68,7 +68,7 @@ impl Pidfd {
     }
 }
 
-/// The container to inject into. It can be made only if its mount namespace is not the host's.
+/// The container to inject into. A value can be made only if its mount namespace is not the host's.
 #[derive(Debug)]
 pub struct Target {
     process: Process,
@@ -77,19 +77,20 @@ pub struct Target {
     user: Option<Namespace>,
     /// The path of its root file system in its mount namespace before `pivot_root`.
     pub rootfs: PathBuf,
-    /// Do not change the device cgroup (`no-cgroups`).
+    /// Leave the device cgroup unchanged (`no-cgroups`).
     pub no_cgroups: bool,
     /// Mount no device nodes, because the caller has made them (`--no-devbind`, as with LXC).
     pub no_devbind: bool,
     /// Facts about its mounts from config.json.
     pub arrangement: Arrangement,
-    /// Its config.json, which says what its device rules are where the kernel does not.
+    /// Its config.json, which gives its device rules if the kernel hides them.
     pub config: Option<PathBuf>,
-    /// The service manager, which is told of the devices. Without it they are lost at events such as `docker update`.
+    /// The service manager, which is told about the devices. Without it the devices are revoked at events such as
+    /// `docker update`.
     pub systemd: Option<SystemdManager>,
 }
 
-/// What files are placed with, whoever owns them in the container.
+/// Capabilities needed to place files, whoever owns them in the container.
 const PLACING: [Capability; 3] = [
     Capability::DacOverride,
     Capability::Fowner,
@@ -157,14 +158,14 @@ impl Target {
         &self.process
     }
 
-    /// Whether its mount namespace is not the one this process was started in.
+    /// Whether its mount namespace differs from the one in which this process was started.
     pub(super) fn has_other_mounts(&self) -> bool {
         matches!(self.mounts, Mounts::There(..))
     }
 
-    /// Whether our caller has the same rights as we have, because both are in a user namespace that
-    /// the caller made, as with Apptainer. Then the caller's mounts in the container are no security
-    /// boundary, and the container's /dev may be part of a tmpfs that is mounted elsewhere too.
+    /// Whether our caller has the same privileges as we have, because both are in a user namespace that the caller
+    /// made, as with Apptainer. Then the caller's mounts in the container are no security boundary, and the
+    /// container's /dev may be part of a tmpfs that is also mounted elsewhere.
     pub(super) fn has_callers_rights(&self) -> bool {
         matches!(self.mounts, Mounts::Here(_)) && has_own_user_namespace()
     }
@@ -182,18 +183,20 @@ impl Target {
         }
     }
 
-    /// Enters the user namespace, as its root. Nothing to do where the container has ours, or the
-    /// kernel has none. There the kernel gives every capability, also those that were given up: no more are kept than
-    /// before, or than files are placed with.
+    /// Enters the user namespace as its root. Does nothing if the container has ours, or the kernel has none. On
+    /// entry the kernel grants every capability, including those that were dropped before, so all are dropped again
+    /// that we did not have before and that are not needed to place files.
     pub(super) fn enter_user_namespace(&self) -> Result<(), Error> {
         let Some(user) = &self.user else {
             return Ok(());
         };
         let enter = || -> io::Result<()> {
             let kept = privileges::permitted_capabilities()? | Capability::mask(&PLACING);
-            // Before we can be traced by who has that right in there: our descriptors are of the host's files.
+            // This must come before the container's processes could trace us, because our descriptors refer to the
+            // host's files.
             set_dumpable(false)?;
-            // The host's, which would open its files. Whoever may not give them up had them before.
+            // Drop the host's supplementary groups, which would give access to its files. If we may not drop them,
+            // our caller had them already.
             let _ = setgroups(&[]);
             user.enter(CloneFlags::CLONE_NEWUSER)?;
             let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));

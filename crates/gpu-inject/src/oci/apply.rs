@@ -22,7 +22,7 @@ const ACCESS: &str = "rw";
 pub enum NodeForm {
     /// With device numbers. The host's node is not needed to apply them.
     Numbered,
-    /// By path. Whoever applies them reads the numbers from the host's node.
+    /// By path. The program that applies them reads the numbers from the host's node.
     ByPath,
 }
 
@@ -85,7 +85,7 @@ fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits
     let mut args = Vec::new();
     let mut mounts = Vec::new();
     for one in &edits.mounts {
-        // If it cannot be reached, an engine or a runtime would fail; our hook goes on without it.
+        // An engine or a runtime would fail if it cannot be reached; our hook continues without it.
         if mounter == Mounter::Hook || one.need == Need::OptionalAndClosed {
             args.extend(mount_arguments(one));
         } else {

@@ -1,11 +1,11 @@
-//! What config.json promises about a container's mounts.
+//! Reads from config.json what it guarantees about a container's mounts.
 
 use super::config_view::{ContainerView, has_hidden_letters};
 use super::scan::{Scan, ScannedMount};
 use super::words;
 
-/// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
-/// the engine's file, not the image's. Nothing said is no promise: then each is looked at.
+/// Facts about the container's mounts from config.json, which save examining each mount. The file is the engine's,
+/// not the image's. If a fact is not stated, each mount has to be examined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrangement {
     /// /dev is a tmpfs that the runtime makes for this container.
@@ -15,7 +15,8 @@ pub struct Arrangement {
 }
 
 impl Arrangement {
-    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of it where it is written as engines write it.
+    /// [`ContainerView::has_own_dev`] of a text. If the text is in the form that engines write, most of it is not
+    /// parsed.
     pub fn has_own_dev(text: &[u8]) -> bool {
         let mut named = words::places(text, br#""/dev""#);
         if let (true, Some(at), None) = (is_plain(text), named.next(), named.next()) {
@@ -35,15 +36,16 @@ impl Arrangement {
         Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
     }
 
-    /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
-    /// default is `rslave`, crun's `private`).
+    /// Whether no mount is shared, which is certain if the word occurs nowhere in the text. Runtimes share no mount
+    /// by default (runc uses `rslave`, crun `private`).
     pub fn has_no_shared_mounts(text: &[u8]) -> bool {
         // A letter of the word may be written as an escape.
         !words::has(text, b"shared") && !has_hidden_letters(text)
     }
 }
 
-/// Whether /dev, where a text names it, is found by its name alone: no escapes, and no paths that are not plain.
+/// Whether every mention of /dev can be found by searching for the name: the text has no escapes and no unusual
+/// paths.
 fn is_plain(text: &[u8]) -> bool {
     let odd = [br"\".as_slice(), b"//", b"dev/\"", b"\"dev\""];
     let dots = [b"/..", b"/./", b"/.\""];

@@ -9,7 +9,7 @@ use serde_json::{Deserializer, Value};
 use super::scan::{Scan, ScannedRoot, ScannedText};
 use super::words;
 
-/// A container's config.json, looked at for a request.
+/// The parts of a container's config.json that a request is read from.
 #[derive(Clone, Copy, Debug)]
 pub struct ContainerView<'a>(Of<'a>);
 
@@ -19,7 +19,7 @@ enum Of<'a> {
     Scan(&'a Scan<'a>),
 }
 
-/// A mount as either form says it.
+/// A mount in the form that both sources share.
 struct MountView<'a> {
     source: Option<&'a str>,
     destination: Option<&'a str>,
@@ -28,9 +28,9 @@ struct MountView<'a> {
     is_bound: bool,
 }
 
-/// `root.path` of a config.json that the runtime has taken already: engines write it before all
-/// that is long, mounts and a thousand nodes, which is not read. `None` where it is not that
-/// simple, such as where there could be another `root` after the first.
+/// `root.path` of a config.json that the runtime has already accepted. Engines write it before the long parts, such
+/// as mounts and a thousand nodes, which are not read. `None` if the text is not that simple, for example if there
+/// could be another `root` after the first.
 pub fn early_root_path(text: &[u8]) -> Option<String> {
     struct Early<'a>(&'a mut Option<String>);
     impl<'de> Visitor<'de> for Early<'_> {
@@ -56,30 +56,30 @@ pub fn early_root_path(text: &[u8]) -> Option<String> {
     if !is_once || has_hidden_letters(text) {
         return None;
     }
-    let mut found = None;
-    // Ends with an error where it was found: the rest of the object is left.
-    let _ = Deserializer::from_slice(text).deserialize_map(Early(&mut found));
-    found
+    let mut path = None;
+    // The visitor ends with an error once the value is found, so that the rest of the object is not read.
+    let _ = Deserializer::from_slice(text).deserialize_map(Early(&mut path));
+    path
 }
 
-/// Whether a small letter could be written as an escape, which no engine does: `r`, `o` or `t`, say.
+/// Whether a lower-case letter such as `r`, `o` or `t` could be written as an escape, which no engine does.
 pub(super) fn has_hidden_letters(text: &[u8]) -> bool {
     let letters = [br"\u006", br"\u007"];
     words::has(text, br"\u00") && letters.iter().any(|escape| words::has(text, *escape))
 }
 
 impl<'a> ContainerView<'a> {
-    /// Looks at `config`, the whole config.json.
+    /// Reads the parts from `config`, the whole config.json.
     pub fn new(config: &'a Value) -> Self {
         Self(Of::Value(config))
     }
 
-    /// Looks at what a pass over config.json has found.
+    /// Reads the parts from the result of a scan of config.json.
     pub fn of(scan: &'a Scan<'a>) -> Self {
         Self(Of::Scan(scan))
     }
 
-    /// The value of an environment variable; the last one wins, as in execve(2)'s readers.
+    /// The value of an environment variable. The last one counts, as for programs that read their environment.
     pub fn env(&self, name: &str) -> Option<&'a str> {
         self.variables()
             .filter(|(k, _)| *k == name)
@@ -87,8 +87,8 @@ impl<'a> ContainerView<'a> {
             .map(|(_, v)| v)
     }
 
-    /// Environment variables in order. An entry without `=` is none, and no error: a
-    /// container may have one, the kernel does not mind.
+    /// Environment variables in order. An entry without `=` is skipped and not an error, because the kernel accepts
+    /// such entries.
     pub fn variables(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let scanned = |scan: &'a Scan<'a>| scan.process.as_ref()?.env.as_ref();
         self.strings("/process/env", scanned)
@@ -111,9 +111,9 @@ impl<'a> ContainerView<'a> {
         values.chain(scanned)
     }
 
-    /// Whether it may do everything on the host anyway: `CAP_SYS_ADMIN` in its bounding set.
-    /// The set that a process of any user in it is limited by, so a container started with
-    /// `--privileged --user 1000` counts (nvidia-container-toolkit `internal/config/image`).
+    /// Whether it may do everything on the host anyway: `CAP_SYS_ADMIN` is in its bounding set. That set limits a
+    /// process of any user in the container, so a container started with `--privileged --user 1000` counts
+    /// (nvidia-container-toolkit `internal/config/image`).
     pub fn is_privileged(&self) -> bool {
         let scanned = |scan: &'a Scan<'a>| {
             let capabilities = scan.process.as_ref()?.capabilities.as_ref()?;
@@ -137,14 +137,13 @@ impl<'a> ContainerView<'a> {
             .is_some_and(|mut kinds| kinds.any(|kind| kind == "user"))
     }
 
-    /// Whether its namespaces are listed and no mount namespace is among them: it would have the
-    /// engine's own.
+    /// Whether its namespaces are listed and no mount namespace is among them, so that it shares the engine's.
     pub fn lacks_mount_namespace(&self) -> bool {
         self.namespaces()
             .is_some_and(|mut kinds| kinds.all(|kind| kind != "mount"))
     }
 
-    /// The kinds listed; `None` where there is no list.
+    /// The listed kinds; `None` if there is no list.
     fn namespaces(&self) -> Option<impl Iterator<Item = &'a str>> {
         let (value, scan) = self.either();
         let values = value.and_then(|v| v.pointer("/linux/namespaces")?.as_array());
@@ -158,7 +157,7 @@ impl<'a> ContainerView<'a> {
         Some(values.chain(scanned.filter_map(|n| Some(n.kind.as_ref()?.0.as_ref()))))
     }
 
-    /// Where it can write nothing: its root, if that is read-only, and its read-only mounts.
+    /// Paths where it cannot write: its root, if that is read-only, and its read-only mounts.
     pub fn read_only(&self) -> impl Iterator<Item = &'a str> {
         let root = match self.0 {
             Of::Value(config) => config.pointer("/root/readonly").and_then(Value::as_bool),
@@ -169,7 +168,7 @@ impl<'a> ContainerView<'a> {
         root.into_iter().chain(mounts.filter_map(|m| m.destination))
     }
 
-    /// Where each mount goes.
+    /// The destination of each mount.
     pub fn destinations(&self) -> impl Iterator<Item = &'a str> {
         self.each_mount().filter_map(|m| m.destination)
     }
@@ -180,8 +179,8 @@ impl<'a> ContainerView<'a> {
             .filter_map(|m| Some((m.source?, m.destination?)))
     }
 
-    /// Whether /dev is a tmpfs that the runtime makes for this container: the one mount there, and no directory of
-    /// the host's.
+    /// Whether /dev is a tmpfs that the runtime makes for this container: it is the only mount there and no directory
+    /// of the host.
     pub fn has_own_dev(&self) -> bool {
         let mut at_dev = self.each_mount().filter(|m| !is_elsewhere(m.destination));
         let one = at_dev.next();
@@ -232,7 +231,7 @@ impl<'a> ContainerView<'a> {
         }
     }
 
-    /// The strings of a list, by where it is in the one form and in the other.
+    /// The strings of a list, by its place in either form.
     fn strings(
         &self,
         pointer: &str,
@@ -257,7 +256,7 @@ fn is_bind(option: &str) -> bool {
 
 /// Whether a mount with this destination is certainly not at /dev.
 fn is_elsewhere(destination: Option<&str>) -> bool {
-    // Without one a runtime mounts on the root directory, or not at all.
+    // Without a destination a runtime mounts on the root directory, or not at all.
     let Some(destination) = destination else {
         return true;
     };
@@ -277,7 +276,7 @@ mod tests {
     use super::super::arrangement::Arrangement;
     use super::*;
 
-    /// All that a view tells.
+    /// All facts of a view.
     fn described(view: ContainerView<'_>) -> String {
         let mut annotations: Vec<_> = view.annotations().collect();
         annotations.sort_unstable();
@@ -300,7 +299,7 @@ mod tests {
         let Some(scan) = Scan::read(text.as_bytes()) else {
             return Ok(false);
         };
-        // What is skipped is not looked at closely: half a surrogate pair, say.
+        // Skipped parts are not fully checked, for example for half a surrogate pair.
         if let Ok(value) = serde_json::from_str::<Value>(text) {
             let (one, other) = (ContainerView::of(&scan), ContainerView::new(&value));
             prop_assert_eq!(described(one), described(other));

@@ -12,7 +12,7 @@ use crate::error::{Error, Excerpt};
 /// which it may lack permission.
 pub const ROOTFS_FLAG: &str = "--rootfs";
 
-/// Flag: /dev is a tmpfs of the container's own ([`Arrangement::own_dev`]).
+/// Flag: /dev is a tmpfs that only the container has ([`Arrangement::own_dev`]).
 pub const OWN_DEV_FLAG: &str = "--own-dev";
 
 /// Flag: no mount of the container is shared ([`Arrangement::no_shared_mounts`]).
@@ -44,8 +44,8 @@ const MOUNT: &str = "--mount";
 const OPTIONAL_MOUNT: &str = "--mount-if-reached";
 const MOUNTED: &str = "--mounted";
 
-/// Of these the flags with a path of the host's behind them, and how many words are between: for whoever moves a spec
-/// to another root.
+/// The flags among these that are followed by a path of the host, and the number of words in between, for programs
+/// that move a spec to another root.
 pub const HOST_PATH_BEHIND: &[(&str, usize)] = &[(MOUNTED, 0), (MOUNT, 1), (OPTIONAL_MOUNT, 1)];
 
 /// The arguments for a mount that our hook makes.
@@ -277,7 +277,8 @@ pub fn version_pair(text: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
-    /// Those of before are read as well: a CDI spec is made less often than programs are replaced.
+    /// Arguments of earlier versions are read as well, because programs are replaced more often than a CDI spec is
+    /// made.
     #[test]
     fn a_mount_at_its_host_path_takes_one_argument() {
         let mount = |host: &str, path: &str| BindMount {
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(pair("/a"), None);
     }
 
-    /// Whatever flag a mount is told by.
+    /// The same for every flag that names a mount.
     #[test]
     fn of_a_moved_spec_the_hosts_paths_are_known_by_their_flags() {
         let mount = |need| BindMount {

@@ -19,8 +19,8 @@ const MAX_KEPT: usize = 16 << 20;
 const STRING_OVERHEAD: usize = size_of::<ScannedText<'static>>();
 
 impl Scan<'static> {
-    /// Scans a text that is too long to hold in memory. Of annotations and mounts only those are
-    /// kept whose key or destination the functions accept.
+    /// Scans a text that is too long to hold in memory. Annotations and mounts are kept only if the functions accept
+    /// their key or destination.
     pub fn of_long(
         text: impl Read,
         keeps_annotation: &dyn Fn(&str) -> bool,

@@ -1,12 +1,12 @@
-//! Words in a text of tens of kilobytes, found without asking the CPU what it can do: `memchr::memmem` does before its first search, and
-//! in a virtual machine each of these questions is a trap. What is found is the same.
+//! Finds words in a text of tens of kilobytes without querying the CPU's features. `memchr::memmem` queries them
+//! before its first search, and in a virtual machine each query traps. The results are the same.
 
 /// Whether the text has the word anywhere.
 pub(super) fn has(text: &[u8], word: &[u8]) -> bool {
     find(text, word).is_some()
 }
 
-/// Where the word is, each time.
+/// Every position of the word.
 pub(super) fn places(text: &[u8], word: &[u8]) -> impl Iterator<Item = usize> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -16,7 +16,7 @@ pub(super) fn places(text: &[u8], word: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// By what every CPU of this architecture can do.
+/// Uses only instructions that every CPU of this architecture has.
 #[cfg(target_arch = "x86_64")]
 fn find(text: &[u8], word: &[u8]) -> Option<usize> {
     use memchr::arch::x86_64::sse2::memchr::One;
@@ -33,7 +33,7 @@ fn find(text: &[u8], word: &[u8]) -> Option<usize> {
     }
 }
 
-/// Nothing is asked there.
+/// On other architectures memchr does not query the CPU.
 #[cfg(not(target_arch = "x86_64"))]
 fn find(text: &[u8], word: &[u8]) -> Option<usize> {
     memchr::memmem::find(text, word)
@@ -62,7 +62,7 @@ mod tests {
     }
 
     proptest! {
-        /// Of few letters, so that there is much to find.
+        /// Only a few letters, so that there are many matches.
         #[test]
         fn words_are_found_as_by_memmem(text in "[ab/]{0,200}", word in "[ab/]{0,6}") {
             let (text, word) = (text.as_bytes(), word.as_bytes());

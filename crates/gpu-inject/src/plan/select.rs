@@ -45,10 +45,10 @@ impl<'a> Selection<'a> {
 
     /// Every GPU of which the container gets something, without duplicates.
     pub(super) fn gpus(&self) -> Vec<&'a Gpu> {
-        let mut seen = HashSet::new();
+        let mut indices = HashSet::new();
         let all = self.selected.iter().map(|p| p.gpu());
         all.chain(self.whole.iter().copied())
-            .filter(|gpu| seen.insert(gpu.index))
+            .filter(|gpu| indices.insert(gpu.index))
             .collect()
     }
 
@@ -121,8 +121,8 @@ enum DeviceMatch<'a> {
 }
 
 /// Finds a device by `all`, an index, `gpu:slice`, a PCI address, a UUID or a prefix of one.
-fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<DeviceMatch<'a>, Error> {
-    if asked == "all" {
+fn find<'a>(gpus: &'a [Gpu], name: &str) -> Result<DeviceMatch<'a>, Error> {
+    if name == "all" {
         return Ok(DeviceMatch::All);
     }
     let gpu = |test: &dyn Fn(&Gpu) -> bool| {
@@ -130,10 +130,10 @@ fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<DeviceMatch<'a>, Error> {
             .find(|g| test(g))
             .map_or(DeviceMatch::Nothing, DeviceMatch::Gpu)
     };
-    if let Some(index) = number(asked) {
+    if let Some(index) = number(name) {
         return Ok(gpu(&|g| g.index == index));
     }
-    if let Some((index, slice)) = asked
+    if let Some((index, slice)) = name
         .split_once(':')
         .and_then(|(g, s)| Some((number(g)?, number(s)?)))
     {
@@ -143,10 +143,10 @@ fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<DeviceMatch<'a>, Error> {
         });
         return Ok(device.unwrap_or(DeviceMatch::Nothing));
     }
-    if let Some(address) = pci(asked) {
+    if let Some(address) = pci(name) {
         return Ok(gpu(&|g| g.pci == address));
     }
-    by_uuid(gpus, asked)
+    by_uuid(gpus, name)
 }
 
 /// Parses digits only; `+1` is not an index.
@@ -168,18 +168,18 @@ fn pci(text: &str) -> Option<PciAddress> {
 /// Finds a device by a UUID or by a prefix that only one device has (nvidia-docker documentation,
 /// "GPU isolation"), in upper or lower case. `GPU-` or `MIG-` alone is not accepted, as every
 /// device has it.
-fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<DeviceMatch<'a>, Error> {
-    let asked_lower = asked.to_ascii_lowercase();
+fn by_uuid<'a>(gpus: &'a [Gpu], name: &str) -> Result<DeviceMatch<'a>, Error> {
+    let lower_name = name.to_ascii_lowercase();
     let is_uuid = ["gpu-", "mig-"]
         .iter()
-        .any(|tag| asked_lower.len() > tag.len() && asked_lower.starts_with(tag));
+        .any(|tag| lower_name.len() > tag.len() && lower_name.starts_with(tag));
     if !is_uuid {
         return Ok(DeviceMatch::Nothing);
     }
     let mut matches: Vec<(String, DeviceMatch<'a>)> = Vec::new();
     let mut add = |uuid: Option<&str>, device: DeviceMatch<'a>| {
         let uuid = uuid.unwrap_or_default();
-        if uuid.to_ascii_lowercase().starts_with(&asked_lower) {
+        if uuid.to_ascii_lowercase().starts_with(&lower_name) {
             matches.push((uuid.to_owned(), device));
         }
     };
@@ -190,14 +190,14 @@ fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<DeviceMatch<'a>, Error> {
             add(slice.uuid.as_deref(), part);
         }
     }
-    let exact = |(uuid, _): &(String, DeviceMatch<'_>)| uuid.eq_ignore_ascii_case(asked);
+    let exact = |(uuid, _): &(String, DeviceMatch<'_>)| uuid.eq_ignore_ascii_case(name);
     if let Some(at) = matches.iter().position(exact) {
         return Ok(matches.swap_remove(at).1);
     }
     if matches.len() > 1 {
         let fits: Vec<&str> = matches.iter().map(|(uuid, _)| uuid.as_str()).collect();
         return Err(Error::Ambiguous {
-            asked: asked.into(),
+            asked: name.into(),
             fits: fits.join(", "),
         });
     }

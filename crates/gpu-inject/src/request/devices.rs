@@ -144,8 +144,8 @@ fn visible(names: Vec<String>, gate: &Gate<'_>) -> Result<Visible, Error> {
         Some(_) => Ok(Visible::DriverOnly),
         None => {
             // An image may list any number, so duplicates are found by hash instead of comparing all.
-            let mut seen = HashSet::new();
-            let distinct = names.into_iter().filter(|name| seen.insert(name.clone()));
+            let mut known = HashSet::new();
+            let distinct = names.into_iter().filter(|name| known.insert(name.clone()));
             let allowed: Result<_, _> = distinct.map(|name| gate.admit(name)).collect();
             Ok(Visible::Listed(allowed?))
         }

@@ -95,9 +95,8 @@ impl Request {
     }
 }
 
-/// Scans a config.json that is too long to hold in memory for what tells whether GPUs are requested
-/// and where the root file system is. Keeps only annotations with one of these prefixes and mounts
-/// that may request devices.
+/// Scans a config.json that is too long to hold in memory for the request for GPUs and the root file system. Keeps
+/// only annotations with one of these prefixes and mounts that may request devices.
 pub fn scan_long(text: impl Read, prefixes: &[String]) -> Result<Scan<'static>, Message> {
     let has_prefix = |key: &str| prefixes.iter().any(|p| key.starts_with(p));
     Scan::of_long(text, &has_prefix, &mounts::may_be_request)

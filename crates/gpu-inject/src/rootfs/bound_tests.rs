@@ -152,7 +152,7 @@ fn only_part_of_a_directory_full_of_links_is_read() {
     symlink(format!("/usr/lib/{way}compat"), dir.path().join("compat")).unwrap();
     let library = object("libcuda.so.1", None);
     fs::write(within.join("libcuda.so.999.1"), &library).unwrap();
-    // Fewer than the names that are read of a directory: of more, which of them is up to the file system.
+    // Fewer than the limit on names of a directory: beyond it, the file system decides which names are read.
     for n in 0..500 {
         symlink("none", within.join(format!("lib{n}.so"))).unwrap();
         fs::create_dir(within.join(format!("libcuda.so.{n}.0"))).unwrap();

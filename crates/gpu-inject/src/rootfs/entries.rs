@@ -1,5 +1,5 @@
-//! Names in a directory, read into room of our own: the C library's directory streams ask for memory, and the kernel for more than is
-//! used.
+//! Reads the names in a directory into a buffer on the stack: the C library's directory streams allocate memory, and
+//! read more from the kernel than is used.
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 
-/// What is read at a time: thirty names and more, a container's /dev.
+/// Size of the buffer: it holds some thirty names, enough for a container's /dev.
 const ROOM: usize = 2048;
 
-/// Hands on each name in the directory but `.` and `..`, and what it is as far as the directory says, until `take` returns false.
+/// Passes each name in the directory except `.` and `..`, with its type as far as the directory has it, to `take`,
+/// until `take` returns false.
 pub(super) fn each(
     dir: &OwnedFd,
     mut take: impl FnMut(&OsStr, FileType) -> bool,
@@ -67,7 +68,7 @@ mod tests {
         for most in [0, 1, 7] {
             assert_eq!(names(&dir, most).len(), most);
         }
-        // By a descriptor that is read from the start each time.
+        // Opens a new descriptor, so that the directory is read from its start each time.
         assert_eq!(names(&dir, usize::MAX).len(), wanted.len());
     }
 

@@ -53,7 +53,7 @@ pub struct Rootfs {
     /// The current mount namespace, once it is known to be the container's. Needed for mounting.
     pub(super) mounts: Option<OwnMounts>,
     pub(super) arrangement: Arrangement,
-    /// Whether we have no more rights than our caller. Then we may write to the caller's volumes.
+    /// Whether we have no more privileges than our caller. Then we may write to the caller's volumes.
     pub(super) has_callers_rights: bool,
     /// The mount at /dev, if the arrangement says that it is the container's own.
     pub(super) own_dev: OnceCell<Option<u64>>,
@@ -149,7 +149,7 @@ impl Rootfs {
         self
     }
 
-    /// Sets whether we have no more rights than our caller, as in a user namespace that the caller made.
+    /// Sets whether we have no more privileges than our caller, as in a user namespace that the caller made.
     pub(crate) fn with_callers_rights(mut self, has: bool) -> Self {
         self.has_callers_rights = has;
         self
@@ -166,7 +166,7 @@ impl Rootfs {
         }
     }
 
-    /// Warnings: what could not be done without refusing the container, a line for each.
+    /// Warnings about what could not be done while the container still starts, a line for each.
     pub fn notes(&self) -> Vec<Message> {
         self.notes.borrow().clone()
     }
@@ -214,9 +214,9 @@ impl Rootfs {
     }
 
     /// Opens the file that an `O_PATH` descriptor refers to.
-    pub(super) fn reopen(&self, found: &OwnedFd, flags: OFlag) -> nix::Result<File> {
+    pub(super) fn reopen(&self, file: &OwnedFd, flags: OFlag) -> nix::Result<File> {
         let descriptors = self.descriptors.as_ref().ok_or(Errno::ENOENT)?;
-        let name = found.as_raw_fd().to_string();
+        let name = file.as_raw_fd().to_string();
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
         fcntl::openat(descriptors, name.as_str(), flags, Mode::empty()).map(File::from)
     }

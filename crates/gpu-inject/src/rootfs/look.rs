@@ -19,7 +19,7 @@ use super::handle::Rootfs;
 use super::walk::Trouble;
 use crate::error::Error;
 
-/// Maximum names of one directory that are looked at, whatever is wanted of them.
+/// Maximum number of names of one directory that are examined, however many are requested.
 const MAX_NAMES: usize = 1 << 20;
 
 impl Rootfs {
@@ -83,11 +83,11 @@ impl Rootfs {
             let file = open_no_follow(dir.as_fd(), name)?;
             Ok((kind(&file)? == SFlag::S_IFREG).then_some(file))
         };
-        let found = match look() {
+        let file = match look() {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => None,
-            found => found.map_err(failed(path, "open"))?,
+            result => result.map_err(failed(path, "open"))?,
         };
-        match found.map(|file| self.reopen(&file, OFlag::O_RDONLY)) {
+        match file.map(|file| self.reopen(&file, OFlag::O_RDONLY)) {
             None | Some(Err(Errno::EACCES)) => Ok(None),
             Some(opened) => opened.map(Some).map_err(failed(path, "open")),
         }
@@ -127,14 +127,15 @@ impl Rootfs {
             }
             has_room
         };
-        // What was read before an error is all there is for us.
+        // If reading fails, the names read so far are returned.
         let _ = entries::each(dir, &mut take);
         names.sort();
         names
     }
 
-    /// The names that `is_wanted` chooses in the directory at `path`, unsorted; none if there is no such directory. One that
-    /// cannot be read whole, or has more than `most` of them, is an error: what was missing could be what is needed.
+    /// The names that `is_wanted` chooses in the directory at `path`, unsorted; none if the directory does not exist.
+    /// It is an error if the directory cannot be read completely or has more than `most` names, because a needed name
+    /// could be missing.
     pub(crate) fn names_of(
         &self,
         path: &Path,
@@ -146,17 +147,17 @@ impl Rootfs {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
             Err(e) => return Err(failed(path, "open")(e)),
         };
-        let (mut names, mut seen) = (Vec::new(), 0);
+        let (mut names, mut count) = (Vec::new(), 0);
         entries::each(&dir, |name, _| {
-            seen += 1;
+            count += 1;
             if is_wanted(name) {
                 names.push(name.to_owned());
             }
-            names.len() <= most && seen <= MAX_NAMES
+            names.len() <= most && count <= MAX_NAMES
         })
         .map_err(|e| io_failed(path, "read")(e.into()))?;
-        if names.len() > most || seen > MAX_NAMES {
-            let most = if seen > MAX_NAMES { MAX_NAMES } else { most };
+        if names.len() > most || count > MAX_NAMES {
+            let most = if count > MAX_NAMES { MAX_NAMES } else { most };
             let why = format!("more than {most} names, which are not all looked at");
             return Err(io_failed(path, "read")(io::Error::other(why)));
         }

@@ -83,7 +83,7 @@ impl Rootfs {
             Err(e @ Trouble::TooMuch(_)) => return Err(e),
             Err(_) => {}
         }
-        // An existing file in a volume can be a mount point, too, since nothing has to be made there.
+        // An existing file in a volume can also be a mount point, because nothing has to be made there.
         let place = match self
             .resolver
             .on_mount(self.fd.as_fd(), path, OFlag::empty())

@@ -1,10 +1,9 @@
 //! Decides whether a file system belongs to the container alone.
 //!
-//! Those that do are its root mount, and any tmpfs that is not mounted outside of it: the
-//! runtime's /dev, and those for `--tmpfs /run` or `/tmp`. Everything else is a volume, which may
-//! be a directory of the host. Nothing is made, replaced or removed there. A mount is identified
-//! by its ID; `st_dev` would not do, because an overlay has several on one mount and one file
-//! system can be mounted many times.
+//! Its root mount belongs to it, and so does any tmpfs that is not mounted outside the container: the runtime's /dev,
+//! and the tmpfs of `--tmpfs /run` or `/tmp`. Everything else is a volume, which may be a directory of the host.
+//! Nothing is made, replaced or removed there. A mount is identified by its ID; `st_dev` would not do, because an
+//! overlay has several on one mount and one file system can be mounted many times.
 
 use std::ffi::OsStr;
 use std::fs::File;

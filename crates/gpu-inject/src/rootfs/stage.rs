@@ -1,9 +1,10 @@
-//! Mounts in a container without the mount API of Linux 5.2, by mount(2).
+//! Makes mounts in a container by mount(2), for kernels without the mount API of Linux 5.2.
 //!
-//! mount(2) cannot make a mount that is attached nowhere, and can set flags only on an attached one. So a mount is first
-//! made in a tmpfs of our own, where nobody looks, gets its flags there, and is then moved to its place: it is never
-//! seen without them. The tmpfs is attached to the root of the container, which runs nothing yet, and is taken away in
-//! the end. All paths are names in our `fd` directory in procfs, so no path of an image is resolved.
+//! mount(2) cannot make a detached mount, and can set flags only on an attached one. So a mount is first made in a
+//! tmpfs of our own, which no other process uses, gets its flags there, and is then moved to its mount point. It is
+//! never visible there without its flags. The tmpfs is attached to the root of the container, which runs nothing yet,
+//! and is detached at the end. All paths are names in our `fd` directory in procfs, so no path of an image is
+//! resolved.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -34,8 +35,8 @@ pub(crate) struct Stage<'r> {
 }
 
 impl<'r> Stage<'r> {
-    /// Makes one of at most `size` bytes, `nosuid,nodev,noexec`. The argument of type [`Apart`] proves that the current
-    /// mount namespace is not the host's.
+    /// Makes a tmpfs of at most `size` bytes, `nosuid,nodev,noexec`. The argument of type [`Apart`] proves that the
+    /// current mount namespace is not the host's.
     pub(crate) fn new(_: Apart, rootfs: &'r Rootfs, size: u64) -> io::Result<Self> {
         let root = rootfs.root()?;
         rootfs.ensure_private(&root)?;
@@ -111,12 +112,12 @@ impl<'r> Stage<'r> {
 
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
-        // With all that an error has left attached there.
+        // Detaches also the mounts that an error has left attached below it.
         let _ = self.rootfs.detach(self.tmpfs.as_fd());
     }
 }
 
-/// The flags for a remount that sets these in addition to those of the file system, which it must not clear.
+/// The flags for a remount that sets these flags and keeps those of the file system.
 pub(crate) fn remount_flags(wanted: u64, current: FsFlags) -> MsFlags {
     let mut all = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
     for (one, of_file_system, flag) in [
@@ -130,7 +131,7 @@ pub(crate) fn remount_flags(wanted: u64, current: FsFlags) -> MsFlags {
     all
 }
 
-/// From here on a descriptor's number is its path.
+/// Makes our `fd` directory the working directory: from here on a descriptor's number is its path.
 fn by_number(rootfs: &Rootfs) -> nix::Result<()> {
     fchdir(rootfs.descriptors().ok_or(Errno::ENOENT)?)
 }
@@ -144,18 +145,18 @@ fn open(dir: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd> {
     fcntl::openat(dir, name, flags, Mode::empty())
 }
 
-/// What was attached on top of `root`. Its descriptor leads below that, so it is looked up once more: by its name in the
-/// directory above, which is the host's.
+/// Opens what was attached on top of `root`. The descriptor of `root` leads below that mount, so the directory is
+/// opened again by its name in the parent directory, which is the host's.
 fn attached(root: BorrowedFd<'_>, rootfs: &Rootfs) -> nix::Result<OwnedFd> {
     let descriptors = rootfs.descriptors().ok_or(Errno::ENOENT)?;
     let path = fcntl::readlinkat(descriptors, name(&root).as_str())?;
     let last = Path::new(&path).file_name().ok_or(Errno::ENOENT)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let above = fcntl::openat(root, "..", flags, Mode::empty())?;
-    let found = fcntl::openat(&above, last, flags, Mode::empty())?;
-    let is_other = fstat(&found)?.st_dev != fstat(root)?.st_dev;
-    if is_other && fstatfs(&found)?.filesystem_type() == TMPFS_MAGIC {
-        Ok(found)
+    let top = fcntl::openat(&above, last, flags, Mode::empty())?;
+    let is_other = fstat(&top)?.st_dev != fstat(root)?.st_dev;
+    if is_other && fstatfs(&top)?.filesystem_type() == TMPFS_MAGIC {
+        Ok(top)
     } else {
         Err(Errno::ESTALE)
     }

@@ -45,7 +45,7 @@ impl MountTable {
         let lines: Vec<MountLine> = mountinfo.lines().filter_map(MountLine::read).collect();
         let parents: HashMap<u64, u64> = lines.iter().map(|l| (l.id, l.parent)).collect();
         let is_inside = |mut id: u64| {
-            // The topmost mount of a namespace is its own parent, or has one that is not listed.
+            // The topmost mount of a namespace is its own parent, or its parent is not listed.
             for _ in 0..parents.len() {
                 if id == root {
                     return true;

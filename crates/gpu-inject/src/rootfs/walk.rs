@@ -61,7 +61,8 @@ impl Display for Bound {
 impl std::error::Error for Bound {}
 
 impl Error {
-    /// Whether a path of the image has more links than anybody follows, as a link to itself has.
+    /// Whether a path of the image has more links than the kernel follows, for example because a link leads to
+    /// itself.
     pub(crate) fn is_loop_of_links(&self) -> bool {
         let Self::Rootfs { source, .. } = self else {
             return false;

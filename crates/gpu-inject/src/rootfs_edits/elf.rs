@@ -2,6 +2,9 @@
 //! only the needed parts are read, each with an upper bound.
 //!
 //! Format: System V ABI, "Object Files" and "Dynamic Linking"; gABI 4.1, "Note Section".
+//!
+//! Longer than 400 lines: every read of a hostile file is bounded by what the header before it says, so all of it is in one
+//! place to be reviewed.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -31,7 +34,7 @@ pub(crate) struct Object<'a> {
     is_64: bool,
     is_little: bool,
     header: Vec<u8>,
-    /// The first error of the file system's, which says nothing about the content.
+    /// The first error of the file system. It says nothing about the content.
     failure: OnceCell<io::Error>,
 }
 
@@ -59,7 +62,8 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The error that kept something of the file from being read, if there was one: what was not found may be in it.
+    /// The error that prevented a part of the file from being read, if there was one: what was not found may be in
+    /// that part.
     pub(crate) fn into_failure(self) -> Option<io::Error> {
         self.failure.into_inner()
     }
@@ -240,7 +244,7 @@ impl<'a> Object<'a> {
                 Ok(n) => filled += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    // An offset that is none is the content's fault.
+                    // An invalid offset is a fault of the content, not a read error.
                     if e.kind() != io::ErrorKind::InvalidInput {
                         let _ = self.failure.set(e);
                     }

@@ -57,9 +57,9 @@ pub struct MergedCache<'a> {
 }
 
 impl<'a> MergedCache<'a> {
-    /// Merges libraries into the cache with these bytes. A cache that the loader does not use counts as empty. One of
-    /// which it would use a part, and we cannot read all, is an error: without the image's libraries in it, programs of
-    /// the image would no longer start.
+    /// Merges libraries into the cache with these bytes. A cache that the loader does not use counts as empty. A
+    /// cache of which the loader uses a part but which we cannot read completely is an error: if the image's
+    /// libraries were missing from the result, programs of the image would no longer start.
     pub fn new(
         image: &'a [u8],
         libraries: impl IntoIterator<Item = &'a Library>,
@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    /// What the loader does not use is replaced; of what it would use a part, nothing is lost.
+    /// A cache that the loader does not use is replaced; a cache that the loader uses in part is kept.
     #[test]
     fn only_a_cache_that_the_loader_does_not_use_counts_as_empty() {
         let own = [library("libown.so.1", "/own/libown.so.1")];

@@ -22,10 +22,10 @@ pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<Vec<
         let mut names = rootfs.names_of(dir, MAX_LIBRARIES, is_library)?;
         names.sort();
         names.sort_by_key(|name| Reverse(numbers(name)));
-        let mut seen = HashSet::new();
+        let mut sonames = HashSet::new();
         for name in names.iter().filter_map(|name| name.to_str()) {
             if let Some(one) = library(rootfs, dir, name)?
-                && seen.insert((one.soname.clone(), one.compat32))
+                && sonames.insert((one.soname.clone(), one.compat32))
             {
                 libraries.push(one);
             }
@@ -39,7 +39,7 @@ fn is_library(name: &OsStr) -> bool {
     name.starts_with(b"lib") && name.windows(3).any(|part| part == b".so")
 }
 
-/// `None` if it is no library. One that cannot be read is an error, since it could be the driver's.
+/// `None` if it is not a library. A file that cannot be read is an error, because it could be the driver's.
 fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Result<Option<Library>, Error> {
     let path = dir.join(name);
     let Some(file) = rootfs.open_plain_file(&path)? else {

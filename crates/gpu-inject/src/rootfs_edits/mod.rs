@@ -61,7 +61,7 @@ pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Err
     let libraries = library_scan::libraries(rootfs, directories)?;
     name_libraries(rootfs, &libraries)?;
     let conf = match rootfs.read(Path::new(COMPAT_CONF), COMPAT_CONF_LIMIT) {
-        // What is somewhere else is not ours.
+        // None of our hooks has written a file outside the image's own file systems.
         Err(e) if e.elsewhere().is_some() || e.is_loop_of_links() => None,
         read => read?,
     };
@@ -186,7 +186,7 @@ fn image_cache(rootfs: &Rootfs) -> Result<Vec<u8>, Error> {
     match rootfs.read(path, CACHE_LIMIT) {
         Ok(bytes) => Ok(bytes.unwrap_or_default()),
         Err(e) if e.is_loop_of_links() => Ok(Vec::new()),
-        // A link leads to a volume's file, which is not ours to read. Its length tells enough.
+        // The link leads to a file in a volume, which we must not read. Its length is enough.
         Err(e) if e.elsewhere().is_some() && is_empty() => Ok(Vec::new()),
         Err(Error::Rootfs { source, .. }) if source.raw_os_error() == Some(libc::EFBIG) => {
             let limit = CACHE_LIMIT >> 20;
@@ -196,7 +196,8 @@ fn image_cache(rootfs: &Rootfs) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Programs of the image would no longer start with a cache in which its own libraries are missing.
+/// The error for a cache that is kept, because programs of the image would no longer start with a cache from which the
+/// image's own libraries are missing.
 fn not_replaced(why: impl Display) -> Error {
     Error::Rootfs {
         path: CACHE.into(),

@@ -26,7 +26,7 @@ pub(crate) fn add(rootfs: &Rootfs, directories: &[&Path]) -> Result<(), Error> {
     }
     let path = format!("/etc/ld-musl-{arch}.path");
     let path = Path::new(&path);
-    // The image's directories must not be lost because they could not be read once.
+    // If the file cannot be read, it must not be replaced: the image's directories would be lost.
     let image = match rootfs.read(path, LIMIT) {
         Err(e) if e.is_loop_of_links() => None,
         read => read?,

@@ -65,14 +65,14 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     };
     drop(write_in(tmpfs.as_fd(), content)?);
     let cover = single_file_mount(apart, rootfs, &tmpfs)?;
-    // Before Linux 5.12 it stays writable, but only for the container's root, whose file it is.
+    // Before Linux 5.12 the mount stays writable, but only for the container's root, who owns the file.
     match mount_api::set_attributes(cover.as_fd(), mount_api::RDONLY) {
         Err(e) if !is_missing(&e) => Err(e),
         _ => mount_api::attach(apart, cover.as_fd(), target.as_fd()),
     }
 }
 
-/// Makes the file in a directory of ours.
+/// Makes the file in one of our own directories.
 fn write_in(dir: BorrowedFd<'_>, content: Content<'_>) -> io::Result<OwnedFd> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let file = fcntl::openat(dir, NAME, flags, Mode::from_bits_truncate(0o644))?;

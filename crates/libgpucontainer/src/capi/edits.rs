@@ -18,7 +18,7 @@ use super::text::{owned, path, text};
 use crate::GpuHost;
 
 /// Everything that one container gets.
-pub struct EditsHandle {
+pub struct ContainerAdditions {
     edits: Edits,
 }
 
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn gpc_plan(
     context: *mut Context,
     inventory: *const HostInventory,
     request: *const ContainerRequest,
-) -> *mut EditsHandle {
+) -> *mut ContainerAdditions {
     call(context, std::ptr::null_mut(), |context| {
         // SAFETY: from this library.
         let inventory = unsafe { object(inventory, "inventory")? };
@@ -48,14 +48,14 @@ pub unsafe extern "C" fn gpc_plan(
         let request = unsafe { object(request, "request")? };
         let host = GpuHost::of(inventory.inventory.clone(), context.policy()?);
         let edits = host.plan(&request.request).map_err(why)?;
-        Ok(to_caller(EditsHandle { edits }))
+        Ok(to_caller(ContainerAdditions { edits }))
     })
 }
 
 /// Ends a plan.
 // SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpc_edits_free(edits: *mut EditsHandle) {
+pub unsafe extern "C" fn gpc_edits_free(edits: *mut ContainerAdditions) {
     // SAFETY: from this library.
     unsafe { dropped(edits) }
 }
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn gpc_edits_free(edits: *mut EditsHandle) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_edits_to_cdi(
     context: *mut Context,
-    edits: *const EditsHandle,
+    edits: *const ContainerAdditions,
 ) -> *mut c_char {
     call(context, std::ptr::null_mut(), |context| {
         // SAFETY: from this library.
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn gpc_edits_to_cdi(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_edits_apply(
     context: *mut Context,
-    edits: *const EditsHandle,
+    edits: *const ContainerAdditions,
     config: *const c_char,
 ) -> *mut c_char {
     call(context, std::ptr::null_mut(), |context| {
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn gpc_edits_apply(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inject(
     context: *mut Context,
-    edits: *const EditsHandle,
+    edits: *const ContainerAdditions,
     pid: i32,
     rootfs: *const c_char,
     flags: u32,
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn gpc_inject(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inject_pidfd(
     context: *mut Context,
-    edits: *const EditsHandle,
+    edits: *const ContainerAdditions,
     pidfd: i32,
     rootfs: *const c_char,
     flags: u32,
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn gpc_inject_pidfd(
 /// # Safety
 /// As for [`object`] and [`path`].
 unsafe fn inject(
-    edits: *const EditsHandle,
+    edits: *const ContainerAdditions,
     process: &live::Pidfd,
     rootfs: *const c_char,
     flags: u32,

@@ -7,7 +7,8 @@ use cdi::Spec;
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
 use crate::doctor::checks::check::{Checks, evidence};
-use crate::doctor::facts::{self, HostFacts, SpecFile};
+use crate::doctor::facts::HostFacts;
+use crate::doctor::spec_files::{self, SpecFile};
 use crate::engines::cdi_versions;
 use crate::model::toolkit_traces::TraceKind;
 use crate::setup::made_anew;
@@ -71,7 +72,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
     let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
     let mut findings = Vec::new();
     for (file, text) in specs(look) {
-        // Our own spec is the matter of `cdi-stale`, a broken one that of `cdi-broken`.
+        // `cdi-stale` reports our own spec, and `cdi-broken` a broken one.
         let Some(spec) = file
             .spec()
             .filter(|_| !text.contains(hook) && file.is_read())
@@ -92,7 +93,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
 fn hook_gone(look: &HostFacts) -> Option<String> {
     let mut findings = Vec::new();
     for file in look.spec_files() {
-        // Whether our own hook is there is the matter of `programs-gone`.
+        // `programs-gone` reports a missing hook of our own.
         let Some(spec) = file.spec().filter(|_| file.is_read()) else {
             continue;
         };
@@ -130,8 +131,8 @@ fn shadowed(look: &HostFacts) -> Option<String> {
         let used = registry.devices();
         let is_hidden = spec.devices.iter().all(|d| {
             let mut all = used.iter();
-            let found = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
-            found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
+            let device = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
+            device.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
         });
         if is_hidden {
             findings.push(format!(
@@ -167,7 +168,7 @@ fn name(look: &HostFacts) -> Option<String> {
     let findings = findings.map(|(file, _)| &file.path);
     // An editor's backup beside a spec is not a misnamed spec.
     let is_copy = |path: &Path| {
-        facts::is_spec_name(&path.with_extension("")) || path.to_string_lossy().ends_with('~')
+        spec_files::is_spec_name(&path.with_extension("")) || path.to_string_lossy().ends_with('~')
     };
     let findings = findings.filter(|path| !is_copy(path));
     evidence(findings.map(|path| path.display().to_string()).collect())

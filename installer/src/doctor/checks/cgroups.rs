@@ -65,8 +65,8 @@ fn nested(look: &HostFacts) -> Option<String> {
         .then(|| format!("systemd says that this is a container of {kind}"))
 }
 
-/// With `bpf_jit_harden` = 2 the kernel changes the constants of every device program, and with `kptr_restrict` = 2 it
-/// shows no such program at all. Our hooks do with both; libnvidia-container does with neither.
+/// With `bpf_jit_harden` = 2 the kernel changes the constants of every device program, and with `kptr_restrict` = 2
+/// it shows no such program at all. Our hooks work with both settings; libnvidia-container works with neither.
 fn hidden_programs(look: &HostFacts) -> Option<String> {
     let root = look.host.root();
     let setting = |path: &str| {

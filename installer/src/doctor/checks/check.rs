@@ -2,13 +2,13 @@
 
 use crate::doctor::facts::HostFacts;
 
-/// Returns what was seen of a problem; `None` if the host does not have it.
+/// Returns the evidence of a problem; `None` if the host does not have it.
 pub type Check = fn(&HostFacts) -> Option<String>;
 
 /// Checks with the ids of the problems they look for.
 pub type Checks = &'static [(&'static str, Check)];
 
-/// Joins what was seen into one text: the first four, then how many more.
+/// Joins the evidence into one text: the first four items, then the number of the others.
 pub fn evidence(mut findings: Vec<String>) -> Option<String> {
     findings.dedup();
     let more = findings.len().saturating_sub(4);

@@ -2,7 +2,7 @@
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
-use crate::edit::meaning::Meaning;
+use crate::edit::meaning::TomlMeaning;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::containerd::schema::{self, Schema};
@@ -96,7 +96,7 @@ fn runtime_gone(look: &HostFacts) -> Option<String> {
     let findings = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
-    // That our own program is missing is the matter of `programs-gone`.
+    // `programs-gone` reports that our own program is missing.
     evidence(
         findings
             .into_iter()
@@ -185,7 +185,7 @@ fn default_unknown(look: &HostFacts) -> Option<String> {
             .drop_in(containerd::edits::DROP_IN)
             .is_some_and(|path| {
                 let text = look.ok(files.text_or_read(look.host, &path)).flatten();
-                let ours = text.as_deref().and_then(Meaning::of_text);
+                let ours = text.as_deref().and_then(TomlMeaning::of_text);
                 let has = |cri: &schema::Cri| {
                     let at = [cri, &["containerd", "runtimes", name][..]].concat();
                     ours.as_ref().is_some_and(|o| o.get(&at).is_some())

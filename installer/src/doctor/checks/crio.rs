@@ -57,7 +57,7 @@ fn runtime_gone(look: &HostFacts) -> Option<String> {
     evidence(findings)
 }
 
-/// Whether it is our own program: that it is missing is the matter of `programs-gone`.
+/// Whether it is our own program: `programs-gone` reports that it is missing.
 fn is_ours(program: &str) -> bool {
     crate::model::setup_options::SetupOptions::default().runtime_path
         == std::path::Path::new(program)

@@ -69,7 +69,7 @@ fn flag_and_file(look: &HostFacts) -> Option<String> {
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
     let file = look.ok(look.daemon_json()?)?;
-    // That our own program is missing is the matter of `programs-gone`.
+    // `programs-gone` reports that our own program is missing.
     let ours = SetupOptions::default().runtime_path.display().to_string();
     let findings = runtime_entry::dangling(look.host, file).into_iter();
     evidence(findings.filter(|s| !s.contains(&ours)).collect())
@@ -108,7 +108,7 @@ fn not_restarted(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit().filter(|_| is_ours(look))?;
     let pid = look.text(docker::PIDFILE)?;
     let pid: u32 = pid.trim().parse().ok()?;
-    // If dockerd has ended, or its environment cannot be read, nothing can be said.
+    // If dockerd has ended, or its environment cannot be read, the check has no result.
     let environ = look.host.root().read(format!("/proc/{pid}/environ"));
     look.known(environ.into()).filter(|e| !e.is_empty())?;
     let is_same = drop_in::is_started_with(look.host, unit, Path::new(docker::PIDFILE));

@@ -44,7 +44,7 @@ fn template(look: &HostFacts) -> Option<String> {
         .map(|d| Path::new(d).join("agent/etc/containerd"));
     let files = dirs.flat_map(|d| TEMPLATES.map(|t| d.join(t)));
     let findings = files.filter(|path| {
-        let text = look.text(path).unwrap_or_default();
+        let text = look.engine_text(path).unwrap_or_default();
         let extends = text.contains("template \"base\"") || text.contains("runtimes.\"nvidia\"");
         !text.trim().is_empty() && !extends && !text.contains("runtimes.nvidia")
     });
@@ -87,7 +87,7 @@ fn runtime_unknown(look: &HostFacts) -> Option<String> {
             }
             // An unreadable file is reported by the engine's own checks.
             Err(e) if e.to_string().contains("has a runtime") => {
-                findings.push(format!("{name}: {e}"))
+                findings.push(format!("{name}: {e}"));
             }
             Err(_) => {}
         }

@@ -44,8 +44,7 @@ impl Daemon {
     /// The beginning of a command of its client.
     pub fn ctr(&self) -> Vec<&str> {
         let mut words: Vec<&str> = self.ctr.iter().map(String::as_str).collect();
-        // If ctr belongs to another containerd, such as that of k3s, its default socket is that
-        // one's.
+        // If ctr belongs to another containerd, such as that of k3s, its default socket is that containerd's.
         words.extend(["-a", self.socket.to_str().unwrap_or_default()]);
         words
     }
@@ -56,10 +55,10 @@ impl Daemon {
         host.version(&self.program)
     }
 
-    /// Whether it runs: `None` if nobody listens on its socket. A daemon that is busy, or that this
-    /// user may not ask, does run.
+    /// Whether it runs: `None` if nothing listens on its socket. A daemon that is busy, or that this user may not
+    /// access, counts as running.
     pub fn answers(&self, host: &Host) -> Answer<()> {
-        // If nobody listens, ctr would wait until its timeout.
+        // If nothing listens, ctr would wait until its timeout.
         match answer::listener(&self.socket) {
             Answer::Known(()) => match self.version_by_ctr(host) {
                 Ok(()) => Answer::Known(()),
@@ -101,7 +100,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until it answers and its CRI plugin is loaded.
+    /// Waits until the daemon answers and its CRI plugin is loaded.
     pub fn wait(&self, host: &Host) -> Result<(), Error> {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
@@ -112,11 +111,11 @@ impl Daemon {
             };
             match answers {
                 Ok(()) => return Ok(()),
-                Err(said) if Instant::now() >= end => {
+                Err(message) if Instant::now() >= end => {
                     let fix = self.service.as_ref().map(Service::log_hint);
                     return Err(Error::engine(
                         &self.name,
-                        EngineFault::NotBack { said, fix },
+                        EngineFault::NotBack { said: message, fix },
                     ));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
@@ -124,9 +123,9 @@ impl Daemon {
         }
     }
 
-    /// Runs its own checker on a root file. Without a file there is nothing to check, for example
-    /// after an undo that removed the file that install had created: the daemon starts without one,
-    /// but `config dump` of 1.6 fails.
+    /// Runs the daemon's own checker on a root file. Without a file there is nothing to check, for example after an
+    /// undo that removed the file that install had created: the daemon starts without a file, but `config dump` of
+    /// 1.6 fails.
     pub fn check(&self, host: &Host, root: &Path) -> Result<bool, Error> {
         if !host.is_live() || !host.root().exists(root) {
             return Ok(false);
@@ -139,12 +138,15 @@ impl Daemon {
         if out.has_succeeded() {
             return Ok(true);
         }
-        let said = out.last_line().to_owned();
-        Err(Error::engine(&self.name, EngineFault::Refuses { said }))
+        let message = out.last_line().to_owned();
+        Err(Error::engine(
+            &self.name,
+            EngineFault::Refuses { said: message },
+        ))
     }
 
-    /// Running containers whose shim was told to start our runtime. Stopped CRI containers do not
-    /// count, since they are created again from the pod.
+    /// Running containers whose shim was started with our runtime. Stopped CRI containers do not count, since they
+    /// are created again from the pod.
     pub fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         if !host.is_live() {
             return Answer::None;
@@ -155,24 +157,24 @@ impl Daemon {
         }
     }
 
-    /// Tasks whose files are there and cannot be read may be of any runtime: that is an error.
+    /// Fails if the files of a task exist but cannot be read, because the task may use our runtime.
     fn tasks_of(&self, host: &Host, runtime: &Path) -> Result<Vec<String>, String> {
         let tasks = self.state.join(TASKS);
         let mut users = Vec::new();
         // Docker lists its own containers, with better names.
-        let namespaces = names_in(host, &tasks)?;
+        let namespaces = names_in(host.root(), &tasks)?;
         for namespace in namespaces.iter().filter(|n| *n != "moby") {
             let dir = tasks.join(namespace);
-            for id in names_in(host, &dir)? {
-                // The options that the runc shim was given (containerd cmd/containerd-shim-runc-v2,
-                // options.json). Other shims have no such file, nor has a task that ends just now.
+            for id in names_in(host.root(), &dir)? {
+                // The options that the runc shim was given (containerd cmd/containerd-shim-runc-v2, options.json).
+                // Other shims have no such file, and neither does a task that is just ending.
                 let file = dir.join(&id).join("options.json");
-                let Some(options) = json_file(host, &file)? else {
+                let Some(options) = json_file(host.root(), &file)? else {
                     continue;
                 };
                 if options["binary_name"].as_str().map(Path::new) == Some(runtime) {
-                    // The config only has a better name.
-                    let config = json_file(host, &dir.join(&id).join("config.json"));
+                    // The config is used only for a better name.
+                    let config = json_file(host.root(), &dir.join(&id).join("config.json"));
                     let named = config.ok().flatten().and_then(|config| pod(&config));
                     let id = format!("{}/{}", namespace.display(), id.display());
                     users.push(named.unwrap_or(id));
@@ -185,7 +187,7 @@ impl Daemon {
         Ok(users)
     }
 
-    /// The command lines that run the built-in image in it.
+    /// The command lines that run the built-in image in this containerd.
     pub fn probe(&self, archive: &Path) -> Probe {
         let archive = archive.display().to_string();
         let bare = self.ctr();
@@ -239,7 +241,7 @@ impl Daemon {
                 // With --sync, the image's content is removed at once, so that the namespace can be
                 // removed.
                 argv(&[&ctr, &["images", "rm", "--sync", probe_image::NAME]]),
-                // The namespace is empty now, unless somebody else uses that name.
+                // The namespace is empty now, unless another program uses that name.
                 argv(&[&bare, &["namespaces", "rm", NAMESPACE]]),
                 argv(&[&["rmdir"], &emptied.each_ref().map(String::as_str)]),
             ],
@@ -301,7 +303,7 @@ mod tests {
         let host = Host::open(dir.path(), Path::new("/")).unwrap();
         let users = daemon.tasks_of(&host, Path::new("/ours"));
         assert_eq!(users.unwrap(), ["default/4", "pod ml/trainer"]);
-        // A task that nobody can read may be of our runtime.
+        // A task that cannot be read may use our runtime.
         let options = "s/io.containerd.runtime.v2.task/k8s.io/3/options.json";
         std::fs::write(dir.path().join(options), "{").unwrap();
         let why = daemon.tasks_of(&host, Path::new("/ours")).unwrap_err();

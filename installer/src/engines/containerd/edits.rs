@@ -120,7 +120,7 @@ impl Place {
             .map_err(|fault| Error::config(&path, fault))?;
         let after = match &before {
             _ if !is_own => set,
-            // Another writer has put it into its own style.
+            // Another program has rewritten the file in its own style.
             Some(before) if meaning::same_text(before, &set) => before.clone(),
             _ => format!("{HEADER}{set}"),
         };

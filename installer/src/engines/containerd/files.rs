@@ -35,7 +35,7 @@ impl File {
         toml::get(&self.document, keys)
     }
 
-    /// The paths that it imports, made absolute.
+    /// The absolute paths that it imports.
     pub fn imports(&self) -> Vec<PathBuf> {
         let dir = self.path.parent().unwrap_or(Path::new("/"));
         let list = self.document.get("imports").and_then(Item::as_array);
@@ -62,8 +62,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Reads the files as they are now, without our drop-in. Some Kubernetes distributions import
-    /// other files than the root file says; those are `instead`.
+    /// Reads the files as they are now, without our drop-in. Some Kubernetes distributions import other files than
+    /// those named in the root file; `instead` lists them.
     pub fn read(host: &Host, root: &Path, instead: Option<&Path>) -> Result<Self, Error> {
         Self::load(host, root, instead, None)
     }
@@ -79,7 +79,7 @@ impl Files {
         Self::load(host, &self.root, instead, Some((self, changes)))
     }
 
-    /// The text of a file as it was read; `None` if it does not exist or is not one of these.
+    /// The text of a file as it was read; `None` if it does not exist or was not read.
     pub fn text(&self, path: &Path) -> Option<&str> {
         self.texts.get(path)?.as_deref()
     }
@@ -89,7 +89,14 @@ impl Files {
         self.texts.keys()
     }
 
-    /// The text of any file; one that is not among these is read now.
+    /// Reads the text of a file that the daemon itself does not read.
+    pub fn add_text(&mut self, host: &Host, path: PathBuf) -> Result<(), Error> {
+        let text = host.text(&path)?;
+        self.texts.insert(path, text);
+        Ok(())
+    }
+
+    /// The text of any file. A file that was not read before is read now.
     pub fn text_or_read(&self, host: &Host, path: &Path) -> Result<Option<String>, Error> {
         match self.texts.get(path) {
             Some(text) => Ok(text.clone()),
@@ -111,13 +118,13 @@ impl Files {
             texts: BTreeMap::new(),
         };
         let mut pending = vec![root.to_owned()];
-        let mut seen: Vec<PathBuf> = Vec::new();
+        let mut visited: Vec<PathBuf> = Vec::new();
         while !pending.is_empty() {
             let path = pending.remove(0);
-            if seen.contains(&path) {
+            if visited.contains(&path) {
                 continue;
             }
-            seen.push(path.clone());
+            visited.push(path.clone());
             let changed = changes.and_then(|c| c.iter().find(|c| c.path == path));
             let text = match (changed, after) {
                 (Some(change), _) => change.after.clone(),

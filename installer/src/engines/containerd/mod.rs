@@ -1,6 +1,6 @@
 //! Sets up containerd: a runtime entry for Kubernetes' CRI, and CDI if CRI supports it.
 //!
-//! Here containerd is an engine of its own; [`super::k3s`], [`super::k0s`] and [`super::microk8s`]
+//! This module handles containerd as an engine of its own; [`super::k3s`], [`super::k0s`] and [`super::microk8s`]
 //! bring the same daemon with them.
 
 pub mod daemon;
@@ -39,7 +39,7 @@ const STORE: &str = "/var/lib/containerd";
 
 /// A containerd, whichever package or distribution it came with.
 pub struct Containerd {
-    /// What was found out about it.
+    /// The facts that all engines have in common.
     pub facts: Facts,
     /// The daemon.
     pub daemon: Daemon,
@@ -49,7 +49,7 @@ pub struct Containerd {
     pub layout: Box<dyn Layout>,
 }
 
-/// Where a containerd has its configuration, and what makes it read that.
+/// Where a containerd has its configuration, and what makes the daemon read it.
 pub trait Layout: Send + Sync {
     /// See [`Engine::changes`]; uses the files as they were read when the engine was detected.
     fn changes(
@@ -117,12 +117,10 @@ fn find(host: &Host) -> Option<Containerd> {
         state: STATE.into(),
         store: STORE.into(),
     };
-    let version = daemon
-        .version(host)
-        .or_package(host, &["containerd.io", "containerd"]);
+    let version = host.version_or_package(&daemon.program, &["containerd.io", "containerd"]);
     let number = major_minor(version.known().map_or("", String::as_str));
     let place = Place::plain(root.clone(), number);
-    // `changes` reports files that cannot be read, and that nobody knows how the daemon reads them.
+    // `changes` reports files that cannot be read, and a daemon of which it is not known how it reads them.
     let files = known_version("containerd", &version).and_then(|()| place.files(host));
     let root_file = files.as_ref().ok().and_then(Files::root);
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
@@ -155,7 +153,7 @@ fn find(host: &Host) -> Option<Containerd> {
     })
 }
 
-/// Fails if an engine's version is asked for and not known: what it reads depends on it.
+/// Fails if an engine's version is needed but not known: the version decides what it reads.
 pub fn known_version(engine: &str, version: &Answer<String>) -> Result<(), Error> {
     match version.unknown() {
         None => Ok(()),
@@ -255,7 +253,7 @@ impl Layout for EtcContainerd {
         files: &Files,
         wanted: &SetupOptions,
     ) -> Result<Vec<Change>, Error> {
-        // Docker's packages disable CRI, so nobody would read what we write there.
+        // Docker's packages disable CRI, so nothing would read what we write there.
         if schema::is_off(files) && !has_kubelet(host) {
             return Ok(Vec::new());
         }
@@ -348,7 +346,7 @@ impl Engine for Containerd {
     }
 
     fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {
-        // Its files were written since, and some that are generated change at a restart alone.
+        // Its files have been written since detection, and generated files change only at a restart.
         let place = self.layout.place();
         let files = place.files(host).ok()?;
         let is_node = self.layout.is_node(host);

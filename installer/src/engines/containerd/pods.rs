@@ -1,5 +1,5 @@
-//! How the built-in image runs as a pod in a containerd. The image is imported into the namespace of
-//! CRI, since CRI itself can import none.
+//! Runs the built-in image as a pod in a containerd. The image is imported into CRI's namespace by ctr, because CRI
+//! itself cannot import an image.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::model::setup_options::SetupOptions;
 
 /// CRI's namespace.
 const NAMESPACE: &str = "k8s.io";
-/// The label of the sandbox image where it is ours, so that it is found again after a killed run.
+/// The label of a sandbox image that is ours, so that it is found again after a killed run.
 const LABEL: (&str, &str) = ("gpusetup", "probe");
 /// The first version with CDI devices in CRI.
 const CDI: (u32, u32) = (1, 7);
 
-/// How pods run; `None` if CRI is switched off, or nothing of ours is in its configuration.
-/// `is_node`: a kubelet uses it.
+/// How pods run; `None` if CRI is disabled or its configuration contains nothing of ours. `is_node`: a kubelet uses
+/// this containerd.
 pub fn probe(
     host: &Host,
     daemon: &Daemon,
@@ -44,7 +44,7 @@ pub fn probe(
     }
     let socket = daemon.socket.display().to_string();
     let sandbox_image = sandbox_image(host, daemon, &place.root);
-    // A runtime with systemd's cgroups takes no other parent; one without takes this one as well.
+    // A runtime with the systemd cgroup driver accepts no other parent; one without it accepts this parent too.
     let is_systemd = init::detect(host.root()) == init::Init::Systemd;
     let pods = Pods {
         socket: &socket,
@@ -60,8 +60,8 @@ pub fn probe(
     probe.load = vec![argv(&[&ctr, &["images", "import", &archive]])];
     probe.unload = vec![remove(probe_image::NAME)];
     probe.is_unused = !is_node;
-    // Where no kubelet runs pods, nobody has pulled the image of sandboxes, and nobody misses it:
-    // ours, whose program waits, does its work meanwhile.
+    // If no kubelet runs pods, the sandbox image has not been pulled and is not needed by others: our image, whose
+    // program only waits, takes its place meanwhile.
     if let Some(name) = &sandbox_image
         && !is_node
         && !is_anothers(host, &ctr, name)
@@ -95,14 +95,14 @@ fn ways(place: &Place, files: &Files) -> PodWays {
         .map_or(place.version >= (2, 0), |f| f.item.as_bool() == Some(true));
     let cdi = place.version >= CDI && is_on;
     PodWays {
-        // A runtime of another tool that was left in place is not ours to test.
+        // A runtime of another tool that was left in place is not tested.
         handler: view.text(&keys).map(Path::new) == Some(&wanted.runtime_path),
         field: cdi,
         annotation: cdi,
     }
 }
 
-/// The image of its sandboxes, as its own dump of its configuration says.
+/// The image of its sandboxes, according to the daemon's dump of its own configuration.
 fn sandbox_image(host: &Host, daemon: &Daemon, root: &Path) -> Option<String> {
     let root_text = root.display().to_string();
     let mut command = vec![daemon.program.as_str()];
@@ -124,8 +124,8 @@ fn in_dump(text: &str) -> Option<String> {
     name.and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Whether it has an image of that name that is not ours. If it cannot be asked, it counts as
-/// having one.
+/// Whether the daemon has an image of that name that is not ours. If the daemon does not answer, the image counts as
+/// present.
 fn is_anothers(host: &Host, ctr: &[&str], name: &str) -> bool {
     let has = |filter: &str| {
         let command = [ctr, &["images", "ls", "-q", filter]].concat();

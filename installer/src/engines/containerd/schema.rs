@@ -29,17 +29,17 @@ pub struct Schema {
     pub version: Option<i64>,
     /// The key path of CRI's settings.
     pub cri: Cri,
-    /// Whether each file is migrated separately, which is so from 2.3 on.
+    /// Whether each file is migrated separately, as from 2.3 on.
     each: bool,
 }
 
-/// The newest version that is known.
+/// The newest schema version that we know.
 const NEWEST: i64 = 4;
 
 impl Schema {
-    /// The root file's schema counts, whatever version the daemon prints (`config dump` prints the
-    /// newest it knows: containerd cmd/containerd/command/config.go). Without a root file we choose
-    /// one that every containerd of that major version reads.
+    /// The root file's schema applies, whatever version the daemon prints (`config dump` prints the newest it knows:
+    /// containerd cmd/containerd/command/config.go). Without a root file we choose a schema that every containerd of
+    /// that major version reads.
     pub fn of(files: &Files, daemon: (u32, u32)) -> Result<Self, Error> {
         let is_2 = daemon >= (2, 0);
         let version = match files.root() {

@@ -37,7 +37,7 @@ pub struct Setting {
     pub value: Value,
 }
 
-/// The runtime of the wanted name, as it was found.
+/// The existing runtime of the wanted name.
 enum Runtime<'a> {
     Missing,
     Ours,
@@ -48,7 +48,7 @@ enum Runtime<'a> {
     },
 }
 
-/// The settings that are wanted and missing.
+/// The wanted settings that are missing.
 pub fn missing(
     host: &Host,
     view: &View,
@@ -129,7 +129,7 @@ pub fn shadowed<'a>(
     })
 }
 
-/// Warnings about runtimes whose program does not exist: each of their containers fails.
+/// Warnings about runtimes whose program does not exist: their containers cannot start.
 pub fn dangling(host: &Host, view: &View) -> Vec<String> {
     let program = |name: &&str| {
         let binary = view.text(&["containerd", "runtimes", name, "options", "BinaryName"])?;
@@ -224,7 +224,7 @@ fn ours(
             ));
         }
     }
-    // An older type has other options, but the cgroup driver is the same question to each.
+    // An older runtime type has other options, but each type has the cgroup driver among them.
     if default_table(view, daemon).is_some() {
         let keys = ["containerd", "default_runtime", "options", "SystemdCgroup"];
         if let Some(value) = view.get(&keys).and_then(|f| f.item.as_value()) {
@@ -234,7 +234,7 @@ fn ours(
             settings.push(ours);
         }
     }
-    // A runtime that starts our program under another of its names is just as good.
+    // A runtime that starts our program under another of its names counts as ours.
     if !matches!(found, Runtime::Ours) {
         let keys = ["containerd", "runtimes", name, "options", "BinaryName"];
         settings.push(at(cri, &keys, wanted.runtime_path.display().to_string()));
@@ -246,9 +246,9 @@ fn options<'a>(view: &View<'a>, runtime: &str) -> Vec<(&'a str, &'a Value)> {
     view.values(&["containerd", "runtimes", runtime, "options"])
 }
 
-/// The table by which containerd 1.x named its default runtime before `default_runtime_name` came,
-/// which counts before that as long as it has a type (containerd 1.6 pkg/cri/config,
-/// `ValidatePluginConfig`; gone in 2.0).
+/// The table by which containerd 1.x named its default runtime before `default_runtime_name` was introduced. It takes
+/// precedence over that key as long as it has a type (containerd 1.6 pkg/cri/config, `ValidatePluginConfig`; removed
+/// in 2.0).
 pub fn default_table<'a>(view: &View<'a>, daemon: (u32, u32)) -> Option<Found<'a>> {
     let table = view.get(&["containerd", "default_runtime"])?;
     let kind = view.text(&["containerd", "default_runtime", "runtime_type"]);

@@ -53,8 +53,8 @@ impl<'a> View<'a> {
     /// The merged values of a table, by key, without nested tables.
     pub fn values(&self, keys: &[&str]) -> Vec<(&'a str, &'a Value)> {
         let mut values: Vec<(&str, &Value)> = Vec::new();
-        for found in self.items(keys) {
-            let table = found.item.as_table_like();
+        for setting in self.items(keys) {
+            let table = setting.item.as_table_like();
             for (key, item) in table.into_iter().flat_map(TableLike::iter) {
                 let Some(value) = item.as_value() else {
                     continue;
@@ -71,8 +71,8 @@ impl<'a> View<'a> {
     /// The names of all runtimes.
     pub fn runtimes(&self) -> Vec<&'a str> {
         let mut names = Vec::new();
-        for found in self.items(&["containerd", "runtimes"]) {
-            let table = found.item.as_table_like();
+        for setting in self.items(&["containerd", "runtimes"]) {
+            let table = setting.item.as_table_like();
             for (name, _) in table.into_iter().flat_map(TableLike::iter) {
                 if !names.contains(&name) {
                     names.push(name);

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 
-/// The files; the last one wins.
+/// The files in order; the last one takes precedence.
 #[derive(Clone, Debug, Default)]
 pub struct MergedConfig {
     files: Vec<ConfigFile>,
@@ -119,12 +119,12 @@ impl MergedConfig {
 
 /// Lists files in the order of Go's `filepath.Walk`: a directory's files come at the place of its
 /// name, and links to directories are not entered.
-fn walk(host: &Host, dir: &Path, found: &mut Vec<PathBuf>) {
+fn walk(host: &Host, dir: &Path, files: &mut Vec<PathBuf>) {
     for name in host.root().read_dir(dir).unwrap_or_default() {
         let path = dir.join(name);
         match host.root().symlink_metadata(&path) {
-            Ok(m) if m.is_dir() => walk(host, &path, found),
-            _ => found.push(path),
+            Ok(m) if m.is_dir() => walk(host, &path, files),
+            _ => files.push(path),
         }
     }
 }

@@ -42,7 +42,7 @@ const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
 /// The first version that reads the CRI field for CDI devices (CRI-O 1.28,
-/// server/container_create.go).
+/// `server/container_create.go`).
 const CDI_FIELD: (u32, u32) = (1, 28);
 /// The first version in which crio-status(8) is `crio status` (CRI-O 1.28,
 /// internal/criocli/status.go).
@@ -51,7 +51,7 @@ const STATUS: (u32, u32) = (1, 28);
 pub struct Crio {
     facts: Facts,
     at: Installation,
-    /// What it reads apart from our drop-in, as last read, or why that is not known.
+    /// The configuration apart from our drop-in, as last read, or why it is not known.
     merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
     policy: Result<HostPolicy, Error>,
@@ -105,7 +105,7 @@ impl Crio {
         })
     }
 
-    /// What it reads apart from our drop-in, as last read.
+    /// The configuration apart from our drop-in, as last read.
     pub fn merged(&self) -> Result<&MergedConfig, &Error> {
         self.merged.as_ref()
     }
@@ -119,23 +119,23 @@ impl Crio {
         socket(&self.merged)
     }
 
-    /// Checks that it runs with our drop-in: CRI-O skips a runtime that it does not accept, and
-    /// only logs it.
+    /// Checks that CRI-O runs with our drop-in: it skips a runtime that it does not accept, and reports that only in
+    /// its log.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
         match answer::listener(Path::new(self.socket())) {
             Answer::Known(()) => {}
             Answer::None => return Err(format!("{}: nobody listens", self.socket())),
             Answer::Unknown(why) => return Err(why),
         }
-        let mut asked = match self.at.version {
+        let mut argv = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
             // There is no status command, and `crio` with an unknown word would start a second
             // CRI-O.
             _ => return Ok(()),
         };
-        asked.extend(["--socket", self.socket(), "config"]);
-        let out = host.run(&asked, Duration::from_secs(10));
+        argv.extend(["--socket", self.socket(), "config"]);
+        let out = host.run(&argv, Duration::from_secs(10));
         let out = out.map_err(|e| e.to_string())?;
         let knows = out
             .stdout
@@ -154,7 +154,7 @@ fn socket(merged: &Result<MergedConfig, Error>) -> &str {
     listens.unwrap_or(SOCKET)
 }
 
-/// The header of a runtime's table, which CRI-O's own output has too.
+/// The header of a runtime's table, which CRI-O also prints.
 fn table(name: &str) -> String {
     format!("[crio.runtime.runtimes.{name}]")
 }
@@ -291,7 +291,7 @@ impl Engine for Crio {
         }
         let store = match &self.merged {
             Ok(merged) => merged.text(&["crio", "runroot"]).map(Path::new),
-            // Its files say where the sandboxes are.
+            // The engine's files give the directory of the sandboxes.
             Err(e) => return Answer::Unknown(e.to_string()),
         };
         match sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name) {
@@ -305,7 +305,7 @@ impl Engine for Crio {
             socket: self.socket(),
             image: ImageSource::Archive(archive),
             sandbox_image: None,
-            // Which kind of cgroup its parent has to be depends on `cgroup_manager`.
+            // The kind of the cgroup parent depends on `cgroup_manager`.
             cgroup_parent: "",
             ways: PodWays {
                 handler: host.root().exists(self.at.drop_in()),
@@ -326,7 +326,7 @@ impl Engine for Crio {
             self.at.dir.display().to_string(),
         );
         let mut argv = vec!["crio"];
-        // A file that is named must exist; the default file need not.
+        // A file named by a flag must exist; the default file need not.
         if host.root().exists(&self.at.config) {
             argv.extend(["--config", &config]);
         }
@@ -336,8 +336,11 @@ impl Engine for Crio {
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
         if !out.has_succeeded() {
-            let said = out.last_line().to_owned();
-            return Err(Error::engine("crio", EngineFault::Refuses { said }));
+            let message = out.last_line().to_owned();
+            return Err(Error::engine(
+                "crio",
+                EngineFault::Refuses { said: message },
+            ));
         }
         let written = host.root().exists(self.at.drop_in());
         if written
@@ -359,9 +362,12 @@ impl Engine for Crio {
         loop {
             match self.took_it_in(host) {
                 Ok(()) => return Ok(()),
-                Err(said) if Instant::now() >= end => {
+                Err(message) if Instant::now() >= end => {
                     let fix = Some(service(host).log_hint());
-                    return Err(Error::engine("crio", EngineFault::NotBack { said, fix }));
+                    return Err(Error::engine(
+                        "crio",
+                        EngineFault::NotBack { said: message, fix },
+                    ));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }

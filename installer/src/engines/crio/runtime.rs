@@ -1,5 +1,5 @@
-//! Plans our runtime's table, which has the settings of CRI-O's default runtime with our program,
-//! and tells the shim where CRI-O's low-level runtime is.
+//! Plans our runtime's table, which has the settings of CRI-O's default runtime with our program, and configures the
+//! path of CRI-O's low-level runtime in the shim.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,8 @@ impl Installation {
         if self.is_before(CRUN) { "runc" } else { "crun" }
     }
 
-    /// CRI-O's default runtime. If that is ours, or starts virtual machines and so no OCI runtime,
-    /// the built-in runtime is used.
+    /// CRI-O's default runtime. If the default is ours, or starts virtual machines and so is no OCI runtime, the
+    /// built-in runtime is used.
     pub(super) fn base(&self, host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
@@ -132,7 +132,7 @@ impl Installation {
         }
         let text = before.as_deref().filter(|_| in_place);
         let mut after = edited(&path, text, &values)?;
-        // Another writer has put it into its own style.
+        // Another program has rewritten the file in its own style.
         if let Some(before) = before.as_ref().filter(|b| meaning::same_text(b, &after)) {
             after.clone_from(before);
         }
@@ -172,7 +172,7 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
         values.push((at("runtime_type"), "oci".into()));
     }
     for (key, value) in settings {
-        // Each of these would override our path.
+        // Each of these keys would override our path.
         let is_path = [
             "runtime_path",
             "platform_runtime_paths",

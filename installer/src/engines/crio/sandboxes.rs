@@ -12,28 +12,28 @@ use crate::host::answer::{json_file, names_in};
 /// below it (containers/storage, `runroot`).
 const STORE: &str = "/run/containers/storage";
 
-/// Pods whose sandbox names that runtime: `namespace/pod (runtime nvidia)`. Pods of CRI-O's default
-/// runtime name none. They continue with whatever the default is then, and since ours has the
-/// settings of the previous default, that one finds their state. A sandbox whose config is there and
-/// cannot be read may be of any runtime: that is an error.
+/// Pods whose sandbox names this runtime: `namespace/pod (runtime nvidia)`. Pods of CRI-O's default runtime name
+/// none. They continue with whatever the default is later, and since our runtime has the settings of the previous
+/// default, the later default finds their state. A sandbox whose config exists but cannot be read is an error,
+/// because it may use our runtime.
 pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Result<Vec<String>, String> {
     let store = store.unwrap_or(Path::new(STORE));
     let mut pods = Vec::new();
-    for driver in names_in(host, store)? {
+    for driver in names_in(host.root(), store)? {
         if !driver.to_string_lossy().ends_with("-containers") {
             continue;
         }
         let dir = store.join(driver);
-        for id in names_in(host, &dir)? {
-            // Podman keeps its containers here too, and a sandbox may end just now.
-            let config = json_file(host, &dir.join(id).join("userdata/config.json"))?;
+        for id in names_in(host.root(), &dir)? {
+            // Podman keeps its containers here too, and a sandbox may be ending just now.
+            let config = json_file(host.root(), &dir.join(id).join("userdata/config.json"))?;
             pods.extend(config.and_then(|config| pod(&config, runtime)));
         }
     }
     Ok(pods)
 }
 
-/// The pod of a config, if that is a sandbox of the runtime (CRI-O internal/annotations).
+/// The pod of a config, if it is a sandbox of this runtime (CRI-O internal/annotations).
 fn pod(config: &Value, runtime: &str) -> Option<String> {
     let annotation =
         |key: &str| config["annotations"][format!("io.kubernetes.cri-o.{key}")].as_str();
@@ -74,7 +74,7 @@ mod tests {
         let pods = |store| of_runtime(&host, store, "nvidia");
         assert_eq!(pods(None).unwrap(), ["ml/train (runtime nvidia)"]);
         assert!(pods(Some(Path::new("/elsewhere"))).unwrap().is_empty());
-        // A sandbox that nobody can read may be of our runtime.
+        // A sandbox that cannot be read may use our runtime.
         sandbox("d", "garbage");
         let why = pods(None).unwrap_err();
         assert!(why.contains("d/userdata/config.json"), "{why}");

@@ -11,12 +11,12 @@ use super::daemon_json::DaemonJson;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 
-/// The versions with this fault; 28.2 has moby #49990.
+/// The versions with this bug; moby #49990 in 28.2 fixes it.
 pub const AFFECTED: Range<(u32, u32)> = (25, 0)..(28, 2);
-/// Where dockerd keeps its containers, unless it is told otherwise.
+/// Where dockerd keeps its containers, unless its configuration names another directory.
 const DATA_ROOT: &str = "/var/lib/docker";
 
-/// What does not work in that version, with the way that does; `None` for other versions.
+/// What does not work in this version and what does; `None` for other versions.
 pub fn warning(version: (u32, u32)) -> Option<String> {
     AFFECTED.contains(&version).then(|| {
         format!(
@@ -41,8 +41,8 @@ pub fn data_root(unit: &Unit, file: Option<&DaemonJson>) -> PathBuf {
         .map_or_else(|| DATA_ROOT.into(), PathBuf::from)
 }
 
-/// The names of the containers that have both a restart policy and one of our CDI devices. Read from
-/// Docker's own files, which say it also while Docker does not run.
+/// The names of the containers that have both a restart policy and one of our CDI devices. Read from Docker's own
+/// files, which are there even when Docker does not run.
 pub fn containers(host: &Host, data_root: &Path) -> Vec<String> {
     let root = host.root();
     let dir = data_root.join("containers");

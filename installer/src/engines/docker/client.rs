@@ -1,5 +1,5 @@
-//! Runs the docker command line, always with an explicit daemon address. Which daemon plain
-//! `docker` talks to, given the shell, the context and sudo, is answered by [`super::context`].
+//! Runs the docker command line, always with an explicit daemon address. [`super::context`] determines which daemon
+//! plain `docker` talks to, which depends on the shell, the context and sudo.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +39,7 @@ pub struct DaemonInfo {
     pub live_restore: bool,
     /// Whether it applies CDI specs.
     pub has_cdi: bool,
-    /// How many containers it has; `None` if it does not tell.
+    /// How many containers it has; `None` if it does not report the number.
     pub containers: Option<u64>,
     /// How many of them run.
     pub running: Option<u64>,
@@ -54,15 +54,13 @@ pub fn installed_version(host: &Host, program: &Path) -> Answer<String> {
         "docker-engine",
         "docker",
     ];
-    let printed = host.version(&program.display().to_string());
-    printed.or_package(host, &packages)
+    host.version_or_package(&program.display().to_string(), &packages)
 }
 
 impl Client {
     /// A client for the daemon that listens there.
     pub fn new(host: &Host, listens: String) -> Self {
-        // By its path: /snap/bin comes first on some PATHs, and the docker of the snap cannot see
-        // /tmp.
+        // Uses an absolute path: /snap/bin comes first on some PATHs, and the docker of the snap cannot see /tmp.
         let program = host.program("docker");
         Self {
             program: program.map_or_else(|| "docker".into(), |p| p.display().to_string()),
@@ -92,9 +90,9 @@ impl Client {
         self.run(host, args, self.patience)
     }
 
-    /// The lines that `docker inspect` prints of these objects, one each. One that has gone
-    /// meanwhile has none: docker prints the others first, and then an error for each that is gone.
-    /// Any other object without a line is one that nobody told about, and so an error.
+    /// The lines that `docker inspect` prints for these objects, one each. An object that has been removed meanwhile
+    /// has none: docker prints the others first, and then an error for each removed object. If any other object has
+    /// no line, that is an error.
     pub fn inspect(&self, host: &Host, format: &str, ids: &[&str]) -> Result<Vec<String>, String> {
         let args = [&["inspect", "--format", format], ids].concat();
         let out = self.output(host, &args, self.patience);
@@ -136,17 +134,17 @@ impl Client {
         let args = ["version", "--format", "{{json .Server.Components}}"];
         while Instant::now() < end {
             match self.run(host, &args, LIMIT) {
-                Ok(said) if !said.contains("\"containerd\"") => {
+                Ok(components) if !components.contains("\"containerd\"") => {
                     std::thread::sleep(Duration::from_millis(200));
                 }
-                // It is connected, or this docker does not tell.
+                // dockerd is connected, or this docker does not report its components.
                 _ => return,
             }
         }
     }
 
-    /// Asks the daemon about itself; `None` if nobody listens on its socket. A daemon that is busy,
-    /// or that this user may not ask, does run.
+    /// Queries the daemon; `None` if nothing listens on its socket. A daemon that is busy, or that this user may not
+    /// access, counts as running.
     pub fn info(&self, host: &Host) -> Answer<DaemonInfo> {
         match self.try_info(host) {
             Ok(info) => Answer::Known(info),
@@ -154,7 +152,7 @@ impl Client {
                 Some(socket) => match answer::listener(socket) {
                     Answer::Known(()) => Answer::Unknown(why),
                     Answer::None => Answer::None,
-                    // Shorter than what docker says of it.
+                    // Shorter than docker's own message.
                     Answer::Unknown(why) => Answer::Unknown(why),
                 },
                 None if why.contains("connection refused") => Answer::None,
@@ -163,8 +161,8 @@ impl Client {
         }
     }
 
-    /// The same, with the reason if it does not answer. Without a daemon, `docker info` still
-    /// succeeds and reports the error in its output.
+    /// Queries the daemon, with the reason if it does not answer. Without a daemon, `docker info` still succeeds and
+    /// reports the error in its output.
     pub fn try_info(&self, host: &Host) -> Result<DaemonInfo, String> {
         let document = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
         info(&document)

@@ -1,5 +1,5 @@
-//! Finds Docker's running containers and those that need what we set up, tells what a restart
-//! stops, and starts stopped ones again.
+//! Finds Docker's running containers and those that need our setup, determines what a restart stops, and starts
+//! stopped containers again.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub fn running(host: &Host, client: &Client) -> Answer<Vec<String>> {
     }
 }
 
-/// Containers, running or stopped, that could not start without what we set up.
+/// Containers, running or stopped, that could not start without our setup.
 pub fn dependent_containers(host: &Host, client: &Client) -> Answer<Vec<String>> {
     if !host.is_live() {
         return Answer::None;
@@ -49,7 +49,7 @@ fn dependents(host: &Host, client: &Client) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Parses a line of `docker inspect`; `None` if that container does not need what we set up.
+/// Parses a line of `docker inspect`; `None` if that container does not need our setup.
 fn dependent(line: &str) -> Result<Option<String>, String> {
     let garbled = || format!("docker inspect: {line:?} tells of no container");
     let fields: Vec<&str> = line.splitn(3, '\t').collect();
@@ -63,7 +63,7 @@ fn dependent(line: &str) -> Result<Option<String>, String> {
             && request["DeviceIDs"].to_string().contains("nvidia.com/gpu");
         is_cdi || request["Capabilities"].to_string().contains("\"gpu\"")
     };
-    // `null` for a container without any.
+    // `null` for a container without devices.
     let mut requests = requests.as_array().into_iter().flatten();
     Ok(if runtime == SetupOptions::default().runtime_name {
         Some(format!("{name} (--runtime {runtime})"))
@@ -74,8 +74,8 @@ fn dependent(line: &str) -> Result<Option<String>, String> {
     })
 }
 
-/// Starts the containers that a restart stopped and that did not start by themselves. It starts all
-/// that it can; the error names the others.
+/// Starts the containers that a restart stopped and that did not start by themselves. It starts all that it can; the
+/// error names the others.
 pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(), Error> {
     let now = running(host, client);
     let start = |name: &String| {
@@ -84,7 +84,8 @@ pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(
             .err()
             .map(|why| format!("docker start {name}: {why}"))
     };
-    // If it is not known which run, all are started: docker leaves alone one that runs.
+    // If it is not known which containers run, all are started: docker does nothing for a container that already
+    // runs.
     let runs = |name: &String| now.known().is_some_and(|now| now.contains(name));
     let gone = stopped.iter().filter(|n| !runs(n));
     let failed: Vec<String> = gone.filter_map(start).collect();
@@ -128,7 +129,7 @@ mod tests {
         let cdi = "runc\t[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=0\"],\"Capabilities\":null}]";
         assert!(user(cdi).is_some());
         assert_eq!(user(&cdi.replace("nvidia.com/gpu", "amd.com/gpu")), None);
-        // What nobody can read is not the answer that it needs nothing.
+        // Output that cannot be parsed must not be taken to mean that the container needs nothing.
         for garbled in ["garbage", "/web\trunc", "/web\trunc\t[{"] {
             assert!(dependent(garbled).is_err(), "{garbled}");
         }
@@ -162,7 +163,7 @@ mod tests {
         assert_eq!(users, Answer::Known(web));
     }
 
-    /// One that is asked and does not answer may need us: undo must not go ahead.
+    /// A container about which the daemon does not answer may need us, so undo must not continue.
     #[test]
     fn one_that_nobody_told_about_is_not_one_that_needs_nothing() {
         let dir = tempfile::tempdir().unwrap();

@@ -79,7 +79,7 @@ fn json(host: &Host, path: &Path) -> Option<Value> {
 }
 
 impl CurrentDaemon {
-    /// A warning if that is not the daemon that is set up.
+    /// A warning if plain `docker` talks to another daemon than the one that is set up.
     pub fn warning(&self, set_up: &str) -> Option<String> {
         if client::is_same(&self.host, set_up) {
             return None;

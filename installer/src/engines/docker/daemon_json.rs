@@ -10,7 +10,7 @@ use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::error::edit_error::EditError;
 use crate::host::Host;
 
-/// The file as it was read.
+/// The file daemon.json as it was read.
 pub struct DaemonJson {
     /// Its path.
     pub path: PathBuf,
@@ -58,7 +58,7 @@ impl DaemonJson {
     }
 }
 
-/// The error that tells why the file cannot be edited, and what to do.
+/// The error that says why the file cannot be edited, and what to do.
 pub(super) fn strict(path: &Path, why: EditError) -> Error {
     Error::config(path, ConfigFault::text(ConfigReader::Dockerd)(why))
 }

@@ -53,8 +53,8 @@ impl DaemonJson {
         }))
     }
 
-    /// The settings that are missing, each with a phrase for the plan. A setting that is already as
-    /// wanted is not touched, whatever its layout.
+    /// The settings that are missing, each with a phrase for the plan. A setting that already has the wanted value is
+    /// not touched, whatever its layout.
     fn settings(
         &self,
         host: &Host,
@@ -63,18 +63,18 @@ impl DaemonJson {
     ) -> Result<(Vec<DaemonSetting>, Vec<String>), Error> {
         let name = &wanted.runtime_name;
         let key = |keys: &[&str]| keys.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>();
-        let (mut settings, mut said) = (Vec::new(), Vec::new());
+        let (mut settings, mut phrases) = (Vec::new(), Vec::new());
         if wanted.mode != Mode::Cdi {
             let verdict = runtime_entry::judge(host, self, wanted)?;
             let path = json!(wanted.runtime_path.display().to_string());
             match &verdict {
                 EntryDecision::None => {
                     settings.push((key(&["runtimes", name]), json!({ "path": path })));
-                    said.push(format!("add runtime {name:?}"));
+                    phrases.push(format!("add runtime {name:?}"));
                 }
                 EntryDecision::Replace(owner) => {
                     settings.push((key(&["runtimes", name, "path"]), path));
-                    said.push(format!(
+                    phrases.push(format!(
                         "make runtime {name:?} ours; it is {}",
                         owner.author()
                     ));
@@ -85,7 +85,7 @@ impl DaemonJson {
             let default = self.get(&["default-runtime"]).and_then(Value::as_str);
             if wanted.default_runtime && !is_left && default != Some(name) {
                 settings.push((key(&["default-runtime"]), json!(name)));
-                said.push(format!("set default-runtime to {name:?}"));
+                phrases.push(format!("set default-runtime to {name:?}"));
             }
         }
         let features = &["features", "cdi"];
@@ -94,12 +94,12 @@ impl DaemonJson {
             && self.get(features) != Some(&json!(true))
         {
             settings.push((key(features), json!(true)));
-            said.push("turn on CDI".into());
+            phrases.push("turn on CDI".into());
         }
-        Ok((settings, said))
+        Ok((settings, phrases))
     }
 
-    /// Fails if a key is also set by flag: dockerd does not start then.
+    /// Fails if a key is also set by a flag, because dockerd would not start.
     fn ensure_no_flag_clash(&self, unit: &Unit, settings: &[DaemonSetting]) -> Result<(), Error> {
         for (flag, key) in CLASHES {
             let is_set = settings.iter().any(|(keys, _)| keys[0] == key);

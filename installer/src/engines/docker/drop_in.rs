@@ -29,8 +29,7 @@ pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
     first.is_some_and(|f| f == ours || is_same_file(host, &f, &ours))
 }
 
-/// Whether the running dockerd was started with the PATH that its unit has now; false if that
-/// cannot be found out.
+/// Whether the running dockerd was started with the PATH that its unit has now; false if that cannot be determined.
 pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
     let root = host.root();
     let pid = root.read_to_string(pidfile).unwrap_or_default();
@@ -54,7 +53,7 @@ pub fn change(
     host: &Host,
     unit: &Unit,
     wanted: &SetupOptions,
-    version: (u32, u32),
+    version: Option<(u32, u32)>,
 ) -> Result<Option<Change>, Error> {
     if wanted.mode == Mode::Cdi || finds_ours(host, unit, wanted) {
         return Ok(None);
@@ -76,7 +75,7 @@ pub fn change(
         path,
         after: Some(after),
         mode: 0o644,
-        why: if version >= GPUS_BY_CDI {
+        why: if version.is_some_and(|version| version >= GPUS_BY_CDI) {
             "let `docker run --gpus` find its hook, since by CDI an image's requirements and capabilities would not count".into()
         } else {
             "let `docker run --gpus` find its hook".into()

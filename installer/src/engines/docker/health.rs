@@ -1,5 +1,6 @@
-//! Waits until a Docker answers after a restart or reload and uses the file that was written.
+//! Checks that a Docker accepts the written file and, after a restart or reload, answers and uses it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, DaemonInfo};
@@ -7,10 +8,11 @@ use super::daemon_json::DaemonJson;
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
 use crate::model::setup_options::SetupOptions;
 
-/// Waits until it does; an error contains its answer. `file` is its configuration as it is now, if
-/// that can be read.
+/// Waits until dockerd uses the configuration; an error contains its answer. `file` is the configuration as it is
+/// now, if it can be read.
 pub fn wait(
     host: &Host,
     client: &Client,
@@ -19,8 +21,8 @@ pub fn wait(
 ) -> Result<(), Error> {
     let started = Instant::now();
     loop {
-        // A reload continues after `systemctl reload` has ended (moby #47353), and if it fails,
-        // only the log tells.
+        // A reload continues after `systemctl reload` has ended (moby #47353), and its failure is reported only in
+        // the log.
         let user = if is_of_user { " --user" } else { "" };
         let fix = format!(
             "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
@@ -33,9 +35,12 @@ pub fn wait(
                     Duration::from_secs(10),
                 ),
             },
-            Err(said) => {
+            Err(message) => {
                 let fix = Some(fix);
-                (EngineFault::NotBack { said, fix }, Duration::from_secs(60))
+                (
+                    EngineFault::NotBack { said: message, fix },
+                    Duration::from_secs(60),
+                )
             }
         };
         if started.elapsed() >= limit {
@@ -43,6 +48,26 @@ pub fn wait(
         }
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// Runs dockerd's own checker on the file; an error contains its answer.
+pub fn ensure_valid(host: &Host, config: &Path, unit: &Unit) -> Result<(), Error> {
+    let file = config.display().to_string();
+    let mut argv = vec!["dockerd", "--validate", "--config-file", &file];
+    // With the flags of its unit, it also reports keys that are set both by flag and in the file.
+    let is_dockerd = unit.program().is_some_and(|p| p.ends_with("/dockerd"));
+    if is_dockerd && unit.flag("--config-file").is_none() {
+        argv.extend(unit.arguments());
+    }
+    let out = host.run(&argv, Duration::from_secs(30))?;
+    if out.has_succeeded() {
+        return Ok(());
+    }
+    let message = out.last_line().to_owned();
+    Err(Error::engine(
+        "dockerd",
+        EngineFault::Refuses { said: message },
+    ))
 }
 
 /// How our part of the file differs from what the daemon uses; `None` if it does not.

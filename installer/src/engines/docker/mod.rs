@@ -1,5 +1,8 @@
 //! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
 //! set up.
+//!
+//! Longer than 400 lines: Rust requires a trait's implementation in one place, and Docker differs from the default in
+//! nearly every method of `Engine`.
 
 pub(crate) mod cdi_restart;
 pub(crate) mod client;
@@ -13,13 +16,13 @@ mod health;
 mod places;
 mod probe;
 mod reload;
+mod restart;
 mod rootless;
 pub(crate) mod runtime_entry;
 mod snap;
 mod unmanaged;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use client::{Client, DaemonInfo};
 use context::CurrentDaemon;
@@ -28,7 +31,7 @@ use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::answer::Answer;
@@ -42,7 +45,7 @@ use crate::model::setup_options::{Mode, SetupOptions};
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
-/// A Docker that is ours to set up.
+/// A Docker that we manage.
 pub struct Docker {
     facts: Facts,
     version: Answer<(u32, u32)>,
@@ -51,8 +54,8 @@ pub struct Docker {
     file: Result<DaemonJson, Error>,
     unit: Unit,
     client: Client,
-    /// What the daemon reported when it was detected; `None` in a directory tree. It is used for
-    /// plans only: after a change, the daemon is asked again.
+    /// What the daemon reported when it was detected; `None` in a directory tree. It is used for plans only: after a
+    /// change, the daemon is queried again.
     info: Answer<DaemonInfo>,
     /// The user that it belongs to, if it is rootless.
     user: Option<User>,
@@ -80,8 +83,8 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     engines
 }
 
-/// The socket that plain `docker` should use for the user who runs gpusetup: their own Docker's if
-/// they have one, or else the system's.
+/// The socket that plain `docker` should use for the user who runs gpusetup: the socket of the user's own Docker if
+/// there is one, otherwise the system's.
 pub fn own_socket(host: &Host) -> String {
     match host.user() {
         Some(user) if rootless::is_there(host, user) => {
@@ -176,16 +179,16 @@ impl Docker {
         }
     }
 
-    /// Its version; (0, 0), so very old, in a directory tree without its package. Fails if the
-    /// program does not tell: what must be in its file depends on it.
+    /// Its version, which decides what must be in its file. In a directory tree without its package the version is
+    /// (0, 0), so very old.
     fn number(&self) -> Result<(u32, u32), Error> {
         match &self.version {
             Answer::Known(version) => Ok(*version),
             Answer::None => Ok((0, 0)),
-            Answer::Unknown(why) => {
-                let why = why.clone();
-                Err(Error::engine("docker", EngineFault::VersionUnknown { why }))
-            }
+            Answer::Unknown(why) => Err(Error::engine(
+                "docker",
+                EngineFault::VersionUnknown { why: why.clone() },
+            )),
         }
     }
 
@@ -223,7 +226,7 @@ impl Docker {
         // The hook would have to change device cgroups, which a user has no permission for.
         match self.user {
             Some(_) => Ok(None),
-            None => drop_in::change(host, &self.unit, wanted, self.version),
+            None => drop_in::change(host, &self.unit, wanted, self.version.known().copied()),
         }
     }
 
@@ -231,8 +234,7 @@ impl Docker {
         cdi_restart::warning(*self.version.known()?)
     }
 
-    /// The mode to set up: CDI is not turned on if it would not work, unless the user asked for CDI
-    /// alone.
+    /// The mode to set up: CDI is not enabled if it would not work, unless the user has asked for CDI only.
     fn mode(&self, wanted: &SetupOptions) -> Mode {
         match wanted.mode {
             Mode::Both if self.is_blind => Mode::Runtime,
@@ -308,47 +310,17 @@ impl Engine for Docker {
         if !host.is_live() {
             return Activation::restart(with(""));
         }
-        let not_known = |why: &str| Activation::Restart {
-            of: with(&format!("which of its containers stop is not known: {why}")),
-            containers: Answer::Unknown(why.to_owned()),
-        };
-        let info = match &self.info {
-            Answer::Known(info) => info,
-            Answer::None => {
-                return Activation::restart(with("it does not run now; this starts it"));
-            }
-            Answer::Unknown(why) => return not_known(why),
-        };
         // A rootless dockerd runs under rootlesskit, which may not forward the signal.
-        if self.user.is_none()
-            && reload::is_enough(changes, &self.unit, info)
-            && drop_in::is_started_with(host, &self.unit, &self.pidfile())
-        {
-            return Activation::Reload(with("running containers keep running (reload)"));
-        }
-        // If none runs, there are no names to ask for.
-        let running = match info.running {
-            Some(0) => Answer::Known(Vec::new()),
-            _ => containers::running(host, &self.client),
+        let can_reload = |info: &DaemonInfo| {
+            self.user.is_none()
+                && reload::is_enough(changes, &self.unit, info)
+                && drop_in::is_started_with(host, &self.unit, &self.pidfile())
         };
-        match running {
-            Answer::Unknown(_) if info.live_restore => {
-                Activation::restart(with(containers::KEEP_RUNNING))
+        match &self.info {
+            Answer::Known(info) if can_reload(info) => {
+                Activation::Reload(with("running containers keep running (reload)"))
             }
-            Answer::Unknown(why) => not_known(&why),
-            running => {
-                let names = running.known().map_or(&[][..], Vec::as_slice);
-                let of = with(&containers::effect(names, info.live_restore));
-                let stops = if info.live_restore {
-                    Answer::None
-                } else {
-                    running
-                };
-                Activation::Restart {
-                    of,
-                    containers: stops,
-                }
-            }
+            info => restart::planned(host, &self.client, info, with),
         }
     }
 
@@ -356,7 +328,7 @@ impl Engine for Docker {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
             Answer::Known(_) => containers::dependent_containers(host, &self.client),
-            // It does not run, so it cannot be asked.
+            // The daemon does not run, so it cannot be queried.
             Answer::None => Answer::None,
             Answer::Unknown(why) => Answer::Unknown(why.clone()),
         }
@@ -364,11 +336,10 @@ impl Engine for Docker {
 
     fn stopping(&self, host: &Host, planned: &[String]) -> Vec<String> {
         let stops = self.info.known().is_some_and(|info| !info.live_restore);
-        let now = stops.then(|| containers::running(host, &self.client));
-        match now {
+        match stops.then(|| containers::running(host, &self.client)) {
             Some(Answer::Known(now)) => now,
-            // Those in the plan, which ran a moment ago.
-            Some(Answer::None | Answer::Unknown(_)) | None => planned.to_vec(),
+            // The containers in the plan, which ran a moment ago.
+            _ => planned.to_vec(),
         }
     }
 
@@ -397,7 +368,7 @@ impl Engine for Docker {
     }
 
     fn caveats(&self, host: &Host) -> Vec<String> {
-        // Where nobody can tell whether CDI is on, a warning too many is the smaller harm.
+        // If it is not known whether CDI is enabled, an unnecessary warning does less harm than a missing one.
         let has_cdi = match self.client.info(host) {
             Answer::Known(info) => info.has_cdi,
             Answer::None => false,
@@ -421,13 +392,13 @@ impl Engine for Docker {
         };
         let ways = probe::Ways {
             gpus: self.user.is_none(),
-            // A runtime of another tool that was left in place is not ours to test.
+            // A runtime of another tool that was left in place is not tested.
             runtime: self.file().and_then(is_ours).unwrap_or(true),
             cdi: !self.is_blind
                 && match self.client.info(host) {
                     Answer::Known(info) => info.has_cdi,
                     Answer::None => false,
-                    // The container tells.
+                    // The container itself reports the result.
                     Answer::Unknown(_) => true,
                 },
         };
@@ -435,28 +406,14 @@ impl Engine for Docker {
     }
 
     fn check(&self, host: &Host) -> Result<bool, Error> {
-        // dockerd has `--validate` from 23.0 on; for older versions, what we wrote was checked as
-        // it was made. A rootless dockerd is not started outside rootlesskit.
+        // dockerd has `--validate` from 23.0 on; for older versions, our edit was checked when it was made. A
+        // rootless dockerd is not started outside rootlesskit.
         let can = host.is_live() && self.user.is_none() && self.number()? >= (23, 0);
         if !can || !host.root().exists(&self.config) {
             return Ok(false);
         }
-        let file = self.config.display().to_string();
-        let mut argv = argv(&[&["dockerd", "--validate", "--config-file", &file]]);
-        // With the flags of its unit, it also reports keys that are set both by flag and in the
-        // file.
-        if self.unit.program().is_some_and(|p| p.ends_with("/dockerd"))
-            && self.unit.flag("--config-file").is_none()
-        {
-            argv.extend(self.unit.arguments().map(str::to_owned));
-        }
-        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-        let out = host.run(&words, Duration::from_secs(30))?;
-        if out.has_succeeded() {
-            return Ok(true);
-        }
-        let said = out.last_line().to_owned();
-        Err(Error::engine("dockerd", EngineFault::Refuses { said }))
+        health::ensure_valid(host, &self.config, &self.unit)?;
+        Ok(true)
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {

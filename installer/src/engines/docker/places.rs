@@ -12,5 +12,5 @@ pub const CONFIG_PATTERNS: &[&str] = &[
     "/etc/conf.d/docker",
     snap::CONFIG,
 ];
-/// The same for a rootless Docker, below the user's `XDG_CONFIG_HOME`.
+/// The same places for a rootless Docker, below the user's `XDG_CONFIG_HOME`.
 pub const USER_CONFIG_PATTERNS: &[&str] = &["docker/daemon.json"];

@@ -9,7 +9,7 @@ use crate::engines::probe_image;
 /// The name of our containers, followed by a number.
 const CONTAINER: &str = "gpusetup-probe";
 
-/// The ways to ask for GPUs that are tried.
+/// The ways to request GPUs that are tested.
 #[derive(Clone, Copy, Debug)]
 pub struct Ways {
     /// `--gpus`.

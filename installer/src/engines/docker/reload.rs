@@ -1,14 +1,13 @@
 //! Decides whether a reload of dockerd is enough, or a restart is needed.
 //!
-//! On SIGHUP, dockerd applies `runtimes` and `default-runtime` from the file, but keeps a key in
-//! memory that the file no longer has (moby `daemon/reload_unix.go`; seen on 20.10 and 26.1). It
-//! also forgets runtimes that were set by flag. If the default was one of those, 20.10.24 crashes
-//! and 26.1.5 applies nothing, so with such flags only a restart is safe. CDI and the hook are
-//! looked for only at the start.
+//! On SIGHUP, dockerd applies `runtimes` and `default-runtime` from the file, but keeps a key in memory that the file
+//! no longer has (moby `daemon/reload_unix.go`; seen on 20.10 and 26.1). It also forgets runtimes that were set by
+//! flag. If the default was one of them, 20.10.24 crashes and 26.1.5 applies nothing, so with such flags only a
+//! restart is safe. dockerd looks for CDI specs and the hook only at its start.
 //!
-//! A run that fails later is rolled back by a reload too. An extra runtime in dockerd's memory is
-//! harmless then, but an extra default runtime is not: every container would keep using it. So a
-//! default is set by reload only if the file named one before, which a reload can restore.
+//! If a run fails after a reload, its rollback reloads dockerd too. An extra runtime that stays in dockerd's memory
+//! is harmless then, but an extra default runtime is not: every container would keep using it. So a default is set by
+//! reload only if the file named one before, which a reload can restore.
 
 use serde_json::{Map, Value};
 
@@ -19,7 +18,7 @@ use crate::model::change::{Change, MergeKind};
 
 /// Flags whose values a reload loses.
 const FLAGS: [&str; 2] = ["--add-runtime", "--default-runtime"];
-/// Prefixes of the runtimes that dockerd has by itself.
+/// Prefixes of the built-in runtimes of dockerd.
 const BUILT_IN: [&str; 2] = ["runc", "io.containerd."];
 
 /// Whether dockerd, given its flags and state, would be the same after a reload as after a restart.
@@ -50,8 +49,8 @@ pub fn is_enough(changes: &[Change], unit: &Unit, info: &DaemonInfo) -> bool {
         old.iter().all(|n| new.contains(n)) && before.keys().all(|key| after.contains_key(key));
     let sets_default = keys.iter().any(|k| k[0] == "default-runtime");
     let default_can_go_back = !sets_default || before.contains_key("default-runtime");
-    // A runtime that is in the file neither before nor after comes from a flag that we cannot see,
-    // for example in a wrapper script.
+    // A runtime that is in the file neither before nor after the change comes from a flag that we cannot see, for
+    // example in a wrapper script.
     let all_of_file = info
         .runtimes
         .keys()
@@ -173,7 +172,7 @@ mod tests {
             info
         ));
         assert!(!is_enough_with("{}", OURS, keys, "", &["runc", "site"]));
-        // A runtime that a failed run left in memory does not count as one.
+        // A runtime that a failed run left in memory does not count as set by flag.
         assert!(is_enough_with("{}", OURS, keys, "", &["runc", "nvidia"]));
     }
 }

@@ -11,12 +11,12 @@ use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
 
-/// Its name.
+/// The engine's name.
 pub const NAME: &str = "docker-rootless";
 /// The user unit that dockerd-rootless-setuptool.sh writes (docs.docker.com, "Rootless mode").
 pub const UNIT: &str = "docker.service";
 
-/// The warning about one that [`hides_specs`].
+/// The warning about a Docker that [`hides_specs`].
 pub const BLIND: &str = "dockerd-rootless.sh of this Docker hides CDI specs from it (moby #47676), so `--device nvidia.com/gpu=…` finds no GPU: use `--runtime nvidia`, or a newer Docker";
 
 /// Unit directories of a user (systemd.unit(5), "Table 2").
@@ -32,7 +32,7 @@ pub fn unit_dirs(user: &User) -> Vec<PathBuf> {
     ]
 }
 
-/// The unit that starts it.
+/// The unit that starts rootless Docker.
 pub fn unit(host: &Host, user: &User) -> Unit {
     Unit::read_in(host, UNIT, &unit_dirs(user))
 }
@@ -53,7 +53,7 @@ pub fn hides_specs(host: &Host, unit: &Unit) -> bool {
     text.is_some_and(|t| t.contains("--copy-up=/run") && !t.contains("/cdi"))
 }
 
-/// Whether a user has a rootless Docker.
+/// Whether a user has rootless Docker.
 pub fn is_there(host: &Host, user: &User) -> bool {
     unit(host, user).exists() || host.root().exists(socket(user))
 }
@@ -83,7 +83,7 @@ pub fn of_others(host: &Host) -> Option<Unmanaged> {
             names.push(name.to_owned());
         }
     }
-    // Users that are not in /etc/passwd, such as those of LDAP.
+    // Users who are not in /etc/passwd, such as those of LDAP.
     for uid in root.read_dir("/run/user").unwrap_or_default() {
         let uid = uid.to_string_lossy().into_owned();
         let is_known = passwd.lines().any(|l| l.split(':').nth(2) == Some(&uid));
@@ -236,7 +236,7 @@ mod tests {
         write("etc/os-release", "ID=debian\n");
         write("var/run/cdi/nvidia.yaml", "");
         write("run/gpusetup/inventory.json", "");
-        // A socket alone counts too: dockerd was started by hand.
+        // A socket alone also counts, because dockerd may have been started by hand.
         write("run/user/1000/docker.sock", "");
         let planned = plan(dir.path(), &[]).unwrap();
         let path = &planned.changes[0].path;

@@ -95,9 +95,9 @@ pub fn judge(
     }
     let owner = EntryOwner::of(config, name, entry);
     let is_gone = path.is_some_and(|p| !exists(host, p));
-    // If a removed package left the entry behind, it starts no container, so replacing it breaks
-    // nothing. In contrast, a path that somebody wrote may be on a disk that is mounted later, and
-    // the operator restores its program itself.
+    // If a removed package left the entry behind, it starts no container, so replacing it breaks nothing. In
+    // contrast, a hand-written path may be on a disk that is mounted later, and the operator restores its program
+    // itself.
     let is_left_over = is_gone && matches!(owner, EntryOwner::Toolkit | EntryOwner::NvidiaDocker2);
     match wanted.existing {
         Existing::Leave => Ok(EntryDecision::Leave(owner)),

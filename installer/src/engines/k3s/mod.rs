@@ -88,6 +88,13 @@ fn find(host: &Host, kind: &KubernetesDistribution) -> Option<Containerd> {
         place.version = version(host, &daemon, files);
         place.merges = place.version >= (2, 0);
     }
+    let has_drop_in = files.as_ref().is_ok_and(|f| place.drop_in(f).is_some());
+    let files = files.and_then(|mut files| {
+        for name in template::NAMES.iter().filter(|_| !has_drop_in) {
+            files.add_text(host, dir.join(name))?;
+        }
+        Ok(files)
+    });
     let is_server = daemon
         .service
         .as_ref()
@@ -108,7 +115,7 @@ fn find(host: &Host, kind: &KubernetesDistribution) -> Option<Containerd> {
         layout: Box::new(Rendered {
             name: kind.name,
             is_server,
-            has_drop_in: files.as_ref().is_ok_and(|f| place.drop_in(f).is_some()),
+            has_drop_in,
             place,
             dir,
         }),

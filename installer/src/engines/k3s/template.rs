@@ -23,6 +23,9 @@ const END: &str = "# gpusetup: end";
 /// The start of a template that only adds to the built-in one (docs.k3s.io, "Base template").
 const BASE: &str = "{{ template \"base\" . }}\n\n";
 
+/// The names of templates: that of schema 2 and before, and that of later ones.
+pub const NAMES: [&str; 2] = ["config.toml.tmpl", "config-v3.toml.tmpl"];
+
 /// The template of one distribution.
 pub struct Template<'a> {
     /// The distribution.
@@ -44,7 +47,7 @@ impl Template<'_> {
         let mut files = files.clone();
         let schema = Schema::of(&files, self.place.version)?;
         let path = self.path(&schema);
-        let before = host.text(&path)?;
+        let before = files.text_or_read(host, &path)?;
         let text = before.as_deref().unwrap_or(BASE);
         let refused = |fault| Err(Error::config(&path, fault));
         let broken = |e: EditError| Error::config(&path, ConfigFault::text(ConfigReader::Plain)(e));
@@ -103,8 +106,8 @@ impl Template<'_> {
 
     fn path(&self, schema: &Schema) -> PathBuf {
         self.dir.join(match schema.version {
-            Some(3..) => "config-v3.toml.tmpl",
-            _ => "config.toml.tmpl",
+            Some(3..) => NAMES[1],
+            _ => NAMES[0],
         })
     }
 

@@ -1,5 +1,5 @@
-//! Finds the users of this host who may have an engine of their own, and the directories in which
-//! its files can be: by /etc/passwd, running managers, lingering, and the environment of what runs.
+//! Finds the users of this host who may have an engine of their own, and the directories in which its files can be:
+//! from /etc/passwd, running managers, lingering, and the environment of running processes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,16 +11,16 @@ use crate::host::Host;
 
 use super::local_files::{LocalFiles, NotSeen};
 
-/// Who has a directory in /run/user, where logind puts one for each user with a session or manager.
+/// The directory in which logind creates one for each user with a session or manager.
 const RUNTIME_DIRS: &str = "/run/user";
-/// Whose manager is started at boot (`loginctl enable-linger`).
+/// The directory that lists users whose manager starts at boot (`loginctl enable-linger`).
 const LINGER: &str = "/var/lib/systemd/linger";
-/// Programs whose environment tells where a user keeps files.
+/// Programs whose environment shows where a user keeps files.
 const TELLING: [&str; 4] = ["systemd", "dockerd", "rootlesskit", "podman"];
-/// How long the name service may take to tell of a user who is not in /etc/passwd.
+/// Time limit for the name service to look up a user who is not in /etc/passwd.
 const NAME_SERVICE: Duration = Duration::from_secs(5);
 
-/// A user, and where their files can be.
+/// A user, and where the user's files can be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// The user ID.
@@ -29,11 +29,11 @@ pub struct Account {
     pub name: String,
     /// The home directory.
     pub home: PathBuf,
-    /// Each place that `XDG_CONFIG_HOME` may be.
+    /// Every possible `XDG_CONFIG_HOME`.
     pub config: Vec<PathBuf>,
-    /// Each place that `XDG_DATA_HOME` may be.
+    /// Every possible `XDG_DATA_HOME`.
     pub data: Vec<PathBuf>,
-    /// Each place that `XDG_STATE_HOME` may be.
+    /// Every possible `XDG_STATE_HOME`.
     pub state: Vec<PathBuf>,
     /// Configuration files that a running dockerd was started with.
     pub daemon_json: Vec<PathBuf>,
@@ -44,11 +44,11 @@ pub struct Account {
 pub struct Accounts {
     /// Each user once, by user ID.
     pub known: Vec<Account>,
-    /// Users of whom no home directory is known.
+    /// Users whose home directory is not known.
     pub not_seen: Vec<NotSeen>,
 }
 
-/// What a process tells of its user's files.
+/// What a process shows about its user's files.
 #[derive(Clone, Debug, Default)]
 struct Told {
     uid: u32,
@@ -56,21 +56,21 @@ struct Told {
     daemon_json: Option<PathBuf>,
 }
 
-/// Looks for the users of this host.
+/// Finds the users of this host.
 pub fn find(host: &Host) -> Accounts {
     let root = host.root();
     let passwd = root.read_to_string("/etc/passwd").unwrap_or_default();
     let mut entries: BTreeMap<u32, Entry> = BTreeMap::new();
     for entry in passwd.lines().filter_map(Entry::parse) {
-        // The first line of a user ID is the one that counts.
+        // If a user ID has several lines, the first one counts.
         entries.entry(entry.uid).or_insert(entry);
     }
-    let told = processes(host);
-    let mut found = Accounts::default();
-    for who in unlisted(host, &entries, &told) {
+    let processes = processes(host);
+    let mut accounts = Accounts::default();
+    for who in unlisted(host, &entries, &processes) {
         match asked(host, &who) {
             Some(entry) => drop(entries.insert(entry.uid, entry)),
-            None => found.not_seen.push(NotSeen {
+            None => accounts.not_seen.push(NotSeen {
                 path: Path::new(RUNTIME_DIRS).join(&who),
                 why: format!("user {who} is in no list of users, so their files are not known"),
             }),
@@ -79,14 +79,13 @@ pub fn find(host: &Host) -> Accounts {
     let homes = entries
         .into_values()
         .filter(|e| e.home.components().count() > 1);
-    found.known = homes.map(|entry| account(entry, &told)).collect();
-    found
+    accounts.known = homes.map(|entry| account(entry, &processes)).collect();
+    accounts
 }
 
 impl Account {
-    /// Adds what the user's environment.d files say (environment.d(5)). A manager that runs has
-    /// them in its own environment only from systemd 240 on, and one that does not run tells
-    /// nothing.
+    /// Adds the settings of the user's environment.d files (environment.d(5)). A running manager has them in its own
+    /// environment only from systemd 240 on, and a manager that does not run has no environment.
     pub fn add_environment_files(&mut self, files: &LocalFiles) -> Result<(), NotSeen> {
         let dirs = self.config.clone();
         for dir in dirs {
@@ -103,7 +102,7 @@ impl Account {
         Ok(())
     }
 
-    /// Leaves out the directories that cannot be looked at, and returns them: a home as a whole.
+    /// Removes the directories that cannot be read, and returns them. A home directory is removed as a whole.
     pub fn drop_unseen(&mut self, files: &LocalFiles) -> Vec<NotSeen> {
         let mut dropped: Vec<NotSeen> = Vec::new();
         for list in [&mut self.config, &mut self.data, &mut self.state] {
@@ -168,7 +167,7 @@ impl Entry {
     }
 }
 
-fn account(entry: Entry, told: &[Told]) -> Account {
+fn account(entry: Entry, processes: &[Told]) -> Account {
     let mut account = Account {
         uid: entry.uid,
         name: entry.name,
@@ -177,7 +176,7 @@ fn account(entry: Entry, told: &[Told]) -> Account {
     };
     let home = entry.home.display().to_string();
     account.add(&BTreeMap::from([("HOME".to_owned(), home)]));
-    for process in told.iter().filter(|t| t.uid == entry.uid) {
+    for process in processes.iter().filter(|t| t.uid == entry.uid) {
         account.add(&process.environment);
         account.daemon_json.extend(process.daemon_json.clone());
     }
@@ -185,7 +184,7 @@ fn account(entry: Entry, told: &[Told]) -> Account {
 }
 
 /// The names or IDs of users who are not in /etc/passwd, such as those of LDAP.
-fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, told: &[Told]) -> Vec<String> {
+fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, processes: &[Told]) -> Vec<String> {
     let names = |dir: &str| host.root().read_dir(dir).unwrap_or_default();
     let by_name = names(LINGER).into_iter().filter_map(|name| {
         let name = name.into_string().ok()?;
@@ -195,7 +194,7 @@ fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, told: &[Told]) -> Vec<S
         .into_iter()
         .filter_map(|uid| uid.to_str()?.parse().ok());
     let by_uid = running
-        .chain(told.iter().map(|t| t.uid))
+        .chain(processes.iter().map(|t| t.uid))
         .filter(|uid| !entries.contains_key(uid))
         .map(|uid| uid.to_string());
     let mut who: Vec<String> = by_name.chain(by_uid).collect();
@@ -204,13 +203,13 @@ fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, told: &[Told]) -> Vec<S
     who
 }
 
-/// What the name service says of a user.
+/// The user's entry according to the name service.
 fn asked(host: &Host, who: &str) -> Option<Entry> {
     let answer = host.run(&["getent", "passwd", who], NAME_SERVICE).ok()?;
     answer.stdout.lines().find_map(Entry::parse)
 }
 
-/// What running processes tell of their users' files.
+/// What running processes show about their users' files.
 fn processes(host: &Host) -> Vec<Told> {
     let names = host.root().read_dir("/proc").unwrap_or_default();
     let pids = names
@@ -226,7 +225,7 @@ fn process(host: &Host, pid: &OsStr) -> Option<Told> {
     if !TELLING.contains(&comm.trim()) {
         return None;
     }
-    // Not the owner of the directory, which is root for a process that may not be traced.
+    // The owner of the directory would be wrong: it is root for a process that may not be traced.
     let status = root.read_to_string(dir.join("status")).ok()?;
     let uids = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
     let uid = uids
@@ -268,7 +267,7 @@ fn config_file(mut words: impl Iterator<Item = String>) -> Option<PathBuf> {
     None
 }
 
-/// A value of an environment file, in which the home directory is usually written so.
+/// A value of an environment file, with the usual placeholders for the home directory replaced.
 fn expanded(value: &str, home: &Path) -> String {
     let value = value.trim().trim_matches(['"', '\'']);
     let home = home.display().to_string();

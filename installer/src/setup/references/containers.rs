@@ -1,6 +1,6 @@
-//! Finds containers, running or stopped, that were given our devices by CDI and could not start
-//! again without our spec and hook. They are found by the files in which engines keep them, since
-//! an engine that does not run, or that is another user's, cannot be asked.
+//! Finds containers, running or stopped, that were given our devices by CDI and could not start again without our
+//! spec and hook. They are found in the files of the engines, because an engine that does not run, or that belongs to
+//! another user, cannot be queried.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,11 +14,10 @@ use crate::host::Host;
 /// Where the engines of root keep their containers.
 const DOCKER: &str = "/var/lib/docker";
 const PODMAN: &str = "/var/lib/containers/storage";
-/// Where containerd keeps the containers that run. Those of Docker are found by Docker's own files.
+/// Where containerd keeps running containers. Docker's containers are found in Docker's own files.
 const CONTAINERD: &str = "/run/containerd/io.containerd.runtime.v2.task/*/*/config.json";
 const DOCKER_NAMESPACE: &str = "moby";
-/// The files that show containers, as shell patterns: root's, and those below a user's
-/// `XDG_DATA_HOME`.
+/// Shell patterns of the files that describe containers: root's, and those below a user's `XDG_DATA_HOME`.
 pub const PATTERNS: &[&str] = &[
     "/var/lib/docker/containers/*/hostconfig.json",
     "/var/lib/containers/storage/*-containers/*/userdata/config.json",
@@ -30,18 +29,18 @@ pub const USER_PATTERNS: &[&str] = &[
 /// How long Podman may take to list its containers.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A container that needs us.
+/// A container that needs our packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
     /// The program that manages it: `docker`, `podman`.
     pub engine: &'static str,
     /// Its name or ID.
     pub name: String,
-    /// The file that shows it.
+    /// The file that describes it.
     pub path: PathBuf,
 }
 
-/// What was found, and what could not be looked at.
+/// The containers found, and what could not be read.
 pub type Containers = (Vec<Container>, Vec<NotSeen>);
 
 /// The containers of root's engines. `docker` is Docker's data directory if it was moved.
@@ -91,7 +90,7 @@ fn join(parts: impl IntoIterator<Item = Containers>) -> Containers {
     all
 }
 
-/// Applies `read` to every file that matches; a file that cannot be seen hides no other.
+/// Applies `read` to every matching file. A file that cannot be read does not hide the others.
 fn each(
     files: &LocalFiles,
     pattern: &Path,
@@ -111,7 +110,7 @@ fn each(
     all
 }
 
-/// Docker's: `hostconfig.json` has what `--device` asked for.
+/// Docker's containers: `hostconfig.json` has the devices of `--device`.
 fn of_docker(files: &LocalFiles, dir: &Path) -> Containers {
     each(
         files,
@@ -140,7 +139,7 @@ fn of_docker(files: &LocalFiles, dir: &Path) -> Containers {
     )
 }
 
-/// Podman's and CRI-O's: the OCI configuration of each container that was started, with our hook.
+/// Containers of Podman and CRI-O: each one that was started has an OCI configuration, which names our hook.
 fn of_podman(files: &LocalFiles, dir: &Path) -> Containers {
     each(
         files,
@@ -158,7 +157,7 @@ fn of_podman(files: &LocalFiles, dir: &Path) -> Containers {
     )
 }
 
-/// The name that Podman's list of containers has for an ID.
+/// The container's name in Podman's list, found by its ID.
 fn podman_name(files: &LocalFiles, config: &Path, id: &str) -> Option<String> {
     let dir = config.ancestors().nth(3)?;
     ["containers.json", "volatile-containers.json"]
@@ -171,7 +170,7 @@ fn podman_name(files: &LocalFiles, config: &Path, id: &str) -> Option<String> {
         })
 }
 
-/// Those of other clients of containerd that run now: nerdctl, ctr, a kubelet.
+/// Running containers of other clients of containerd: nerdctl, ctr, a kubelet.
 fn of_containerd(files: &LocalFiles) -> Containers {
     each(files, Path::new(CONTAINERD), |path, text| {
         let namespace = id(path, 2);
@@ -183,8 +182,8 @@ fn of_containerd(files: &LocalFiles) -> Containers {
     })
 }
 
-/// Root's Podman containers that ask for our devices. A container that was never started has no
-/// OCI configuration yet, so Podman is asked as well.
+/// Root's Podman containers that request our devices. A container that was never started has no OCI configuration
+/// yet, so `podman` is queried as well.
 fn created_in_podman(host: &Host) -> Result<Vec<String>, NotSeen> {
     if !host.is_live() || !host.has_program("podman") || host.user().is_some() {
         return Ok(Vec::new());
@@ -206,7 +205,7 @@ fn created_in_podman(host: &Host) -> Result<Vec<String>, NotSeen> {
     let mut names = Vec::new();
     // In several commands, because the length of a command line is limited.
     for some in ids.chunks(200) {
-        // A container that is gone by now fails the command; the others are in its output.
+        // The command fails for a container that has been removed meanwhile; the others are in its output.
         let argv = [&["podman", "container", "inspect"][..], some].concat();
         let out = host.run(&argv, LIMIT).map_err(|e| unseen(e.to_string()))?;
         let list: Value = serde_json::from_str(&out.stdout).unwrap_or_default();

@@ -1,14 +1,13 @@
-//! Reads files of users without touching a file system that may not answer: a network or FUSE file
-//! system, or one that is mounted when it is first looked at. What such a file system holds is
-//! reported as not seen, never as missing.
+//! Reads files of users without accessing a file system that may block: a network or FUSE file system, or one that is
+//! mounted on first access. Files on such a file system are reported as not examined, never as missing.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use gpu_host::{Root, glob};
 
-/// File systems that the kernel reads by itself, from a local device or from memory. Everything
-/// else counts as one that may not answer: NFS, CIFS, FUSE, autofs, and those that are not known.
+/// File systems that the kernel reads by itself, from a local device or from memory. All others may block: NFS, CIFS,
+/// FUSE, autofs, and unknown ones.
 pub const LOCAL: &[&str] = &[
     "bcachefs", "btrfs", "ecryptfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2",
     "ntfs3", "overlay", "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "ubifs", "vfat", "xfs",
@@ -18,12 +17,12 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// The kernel's own limit on symbolic links in one path.
 const LINK_LIMIT: usize = 40;
 
-/// A part of the host that was not looked at.
+/// A part of the host that was not read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NotSeen {
     /// The file or directory.
     pub path: PathBuf,
-    /// Why not: `it is on nfs4 (/net)`.
+    /// The reason: `it is on nfs4 (/net)`.
     pub why: String,
 }
 
@@ -53,18 +52,18 @@ pub struct LocalFiles {
 }
 
 impl LocalFiles {
-    /// The files below that root. Failed reads are not noted with it: what a user has closed is no
+    /// The files below that root. Failed reads are not recorded in it: a file that a user has made unreadable is no
     /// fault of the host.
     pub fn open(root: &Root) -> io::Result<Self> {
         let root = Root::open(root.path())?;
         let table = root.read_to_string(MOUNTS).unwrap_or_default();
         let mounts = table.lines().filter_map(mount);
-        // We were started from the file system of `/`, so it does answer, whatever it is.
+        // We were started from the file system of `/`, so it answers, whatever its type.
         let mounts = mounts.filter(|m| m.point != Path::new("/")).collect();
         Ok(Self { root, mounts })
     }
 
-    /// The same files, whatever they lie on: for the system's configuration, which the engines read
+    /// The same files, including those on other file systems: for the system's configuration, which the engines read
     /// as well.
     pub fn wherever(&self) -> Self {
         Self {
@@ -73,7 +72,7 @@ impl LocalFiles {
         }
     }
 
-    /// The text of a file; `None` if there is none. What is not UTF-8 is replaced.
+    /// The text of a file; `None` if it does not exist. Bytes that are not UTF-8 are replaced.
     pub fn text(&self, path: &Path) -> Result<Option<String>, NotSeen> {
         let Some(real) = self.resolve(path)? else {
             return Ok(None);
@@ -84,7 +83,7 @@ impl LocalFiles {
         }
     }
 
-    /// Whether there is such a file or directory.
+    /// Whether this file or directory exists.
     pub fn exists(&self, path: &Path) -> Result<bool, NotSeen> {
         Ok(self.resolve(path)?.is_some())
     }
@@ -133,8 +132,8 @@ impl LocalFiles {
         }
     }
 
-    /// The path without links; `None` if there is nothing. Each step is checked before it is
-    /// looked at: a link in a user's home can lead anywhere.
+    /// The path without links; `None` if it does not exist. The mount of each step is checked before the step is
+    /// read, because a link in a user's home directory can lead anywhere.
     fn resolve(&self, path: &Path) -> Result<Option<PathBuf>, NotSeen> {
         let mut pending: Vec<PathBuf> = parts(path);
         let mut real = PathBuf::from("/");
@@ -175,10 +174,10 @@ impl LocalFiles {
         Ok(Some(real))
     }
 
-    /// The mount that a path without links lies on, if it may not answer.
+    /// The mount that contains a path without links, if its file system may block.
     fn remote(&self, path: &Path) -> Option<&MountPoint> {
         let over = self.mounts.iter().filter(|m| path.starts_with(&m.point));
-        // Of several mounts on one directory the last one is seen.
+        // If several mounts are on one directory, only the last one is visible.
         let mount = over.max_by_key(|m| m.point.components().count())?;
         (!LOCAL.contains(&mount.file_system.as_str())).then_some(mount)
     }
@@ -196,7 +195,7 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// `None` for what does not exist; an error for what may exist and was not seen.
+/// `None` for a file that does not exist; an error for a file that may exist but could not be read.
 fn absent<T>(path: &Path, error: &io::Error) -> Result<Option<T>, NotSeen> {
     match error.kind() {
         io::ErrorKind::NotFound
@@ -266,7 +265,7 @@ mod tests {
         assert_eq!(text("/home/alice/none").unwrap(), None);
         let unseen = text("/net/bob/file").unwrap_err();
         assert_eq!(unseen.why, "it is on nfs4 (/net)");
-        // The way to a disk that is mounted below it leads over it, too.
+        // A path to a disk mounted below it also leads across it.
         assert!(text("/net/local/file").is_err());
         symlink("/net/bob", dir.path().join("home/alice/away")).unwrap();
         symlink("../../net/bob/file", dir.path().join("home/alice/up")).unwrap();

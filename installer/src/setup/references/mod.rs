@@ -1,6 +1,6 @@
-//! Finds what on this host still needs the programs and the CDI spec of our packages, before one of
-//! them is removed: configuration of engines, units, quadlets and containers, root's and users'.
-//! Users' own engines are not asked and nothing is changed.
+//! Finds what on this host still needs the programs and the CDI spec of our packages, before one of them is removed:
+//! configuration of engines, units, quadlets and containers, both root's and users'. Users' own engines are not
+//! queried, and nothing is changed.
 
 mod accounts;
 pub mod containers;
@@ -19,16 +19,21 @@ use crate::host::Host;
 use crate::model::package::Package;
 use crate::setup::other_toolkits;
 
-/// Looks for what needs these packages. With `after_undo`, what `gpusetup undo` takes back does not
-/// count.
+/// Finds what needs these packages. With `after_undo`, settings that `gpusetup undo` removes do not count.
 pub fn find(host: &Host, packages: &[Package], after_undo: bool) -> Result<References, Error> {
-    // If it is not known whose the spec is, it counts as ours.
+    // If it is not known who wrote the spec, it counts as ours.
     let is_our_spec = !other_toolkits::spec_is_left(host).unwrap_or(false);
     let removal = Removal::new(packages, is_our_spec);
     let files =
         LocalFiles::open(host.root()).map_err(Error::file(host.root().path(), "look at"))?;
-    let mut found = References::default();
-    system::add(host, &files.wherever(), &removal, after_undo, &mut found);
-    users::add(host, &files, &removal, &mut found);
-    Ok(found)
+    let mut references = References::default();
+    system::add(
+        host,
+        &files.wherever(),
+        &removal,
+        after_undo,
+        &mut references,
+    );
+    users::add(host, &files, &removal, &mut references);
+    Ok(references)
 }

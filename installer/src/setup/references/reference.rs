@@ -1,4 +1,4 @@
-//! What needs our packages, as it is found, and how it is judged whether a text needs them.
+//! The results of the search for what needs our packages, and the rules by which a text needs them.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::model::package::Package;
 
-/// What needs a package.
+/// The kind of thing that needs a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReferenceKind {
@@ -18,36 +18,36 @@ pub enum ReferenceKind {
     File,
     /// A container that exists.
     Container,
-    /// What an undo would give back.
+    /// A setting that an undo would restore.
     Undo,
 }
 
 /// Something on this host that needs a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reference {
-    /// What it is.
+    /// Its kind.
     pub kind: ReferenceKind,
     /// The file, or the container's engine and name.
     pub at: String,
-    /// The user it belongs to, if that is not root.
+    /// The user it belongs to, unless that is root.
     pub user: Option<String>,
     /// What it needs.
     pub why: String,
-    /// Who has to do what before the package goes.
+    /// What must be done, and by whom, before the package is removed.
     pub fix: String,
 }
 
-/// What needs the packages, and what could not be looked at.
+/// What needs the packages, and what could not be examined.
 #[derive(Debug, Default)]
 pub struct References {
     /// What is known to need them.
     pub needed: Vec<Reference>,
-    /// What was not looked at.
+    /// What was not examined.
     pub not_seen: Vec<NotSeen>,
 }
 
 impl References {
-    /// The exit code: 2 if something needs the packages, else 1 if something was not looked at.
+    /// The exit code: 2 if something needs the packages, otherwise 1 if something was not examined.
     pub fn exit(&self) -> Exit {
         if self.needed.is_empty() {
             Exit::if_failed(!self.not_seen.is_empty())
@@ -56,14 +56,14 @@ impl References {
         }
     }
 
-    /// Adds what needs a package, once.
+    /// Adds something that needs a package, unless it is there already.
     pub fn add(&mut self, reference: Reference) {
         if !self.needed.contains(&reference) {
             self.needed.push(reference);
         }
     }
 
-    /// Adds what was not looked at, each once.
+    /// Adds places that were not examined, unless they are there already.
     pub fn add_not_seen(&mut self, not_seen: impl IntoIterator<Item = NotSeen>) {
         for unseen in not_seen {
             if !self.not_seen.contains(&unseen) {
@@ -73,7 +73,7 @@ impl References {
     }
 }
 
-/// Which packages go, and what that takes along.
+/// Which packages are removed, and what goes with them.
 #[derive(Clone, Debug)]
 pub struct Removal {
     packages: Vec<Package>,
@@ -90,17 +90,17 @@ impl Removal {
         }
     }
 
-    /// Whether the toolkit goes, and the devices that requests name are those of its spec.
+    /// Whether the toolkit is removed and the requested devices are those of its spec.
     pub fn takes_devices(&self) -> bool {
         self.has(Package::GpuContainerToolkit) && self.is_our_spec
     }
 
-    /// Whether that package goes.
+    /// Whether that package is removed.
     pub fn has(&self, package: Package) -> bool {
         self.packages.contains(&package)
     }
 
-    /// What in a text of that place would be missing: the word by which it is known.
+    /// The word in a text of that place that names something that would be missing.
     pub fn missing_for(&self, place: SearchKind, text: &str) -> Option<&'static str> {
         let programs = || words::first(text, words::PROGRAMS);
         let devices = || {
@@ -117,7 +117,7 @@ impl Removal {
     }
 }
 
-/// Who has to do what about a file that has this word.
+/// What must be done, and by whom, about a file that contains this word.
 pub fn fix(word: &str, is_set_up: bool, user: Option<&str>) -> String {
     let who = user.map(|user| format!(" as {user}")).unwrap_or_default();
     if is_set_up {
@@ -136,10 +136,10 @@ pub fn fix(word: &str, is_set_up: bool, user: Option<&str>) -> String {
 }
 
 /// Adds containers that need our spec.
-pub fn add_containers(containers: Vec<Container>, user: Option<&str>, found: &mut References) {
+pub fn add_containers(containers: Vec<Container>, user: Option<&str>, references: &mut References) {
     for container in containers {
         let who = user.map(|user| format!(" as {user}")).unwrap_or_default();
-        found.add(Reference {
+        references.add(Reference {
             kind: ReferenceKind::Container,
             at: format!("{} container {}", container.engine, container.name),
             user: user.map(str::to_owned),

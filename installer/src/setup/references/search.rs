@@ -1,5 +1,5 @@
-//! Where references are looked for: the files of engines, units, quadlets, hooks and CDI specs, as
-//! shell patterns.
+//! Shell patterns of the files that are searched for references: files of engines, units, quadlets, hooks and CDI
+//! specs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::local_files::{LocalFiles, NotSeen};
 use crate::engines;
 
-/// What a text can need where it is looked for.
+/// What the texts of a place can need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SearchKind {
     /// Our programs.
@@ -24,11 +24,11 @@ const UNITS: &[&str] = &[
     "/etc/systemd/user/*.service",
     "/etc/systemd/user/*.service.d/*.conf",
 ];
-/// Specs that somebody made with `gpusetup cdi generate`; they have our hook.
+/// Specs that a user has made with `gpusetup cdi generate`; they name our hook.
 const SPECS: &[&str] = &["/etc/cdi/*"];
-/// The same for a user's, below `XDG_CONFIG_HOME`.
+/// The same for a user's specs, below `XDG_CONFIG_HOME`.
 const USER_UNITS: &[&str] = &["systemd/user/*.service", "systemd/user/*.service.d/*.conf"];
-/// Our own units, which go with our packages; a drop-in may name our program.
+/// Our own units, which are removed with our packages. A drop-in of the user may name our program.
 const OWN_UNITS: &str = "gpusetup-";
 
 /// A place and the pattern of its files.
@@ -68,14 +68,14 @@ pub fn is_ours(path: &Path) -> bool {
         .any(|part| part.to_string_lossy().starts_with(OWN_UNITS))
 }
 
-/// Each file that needs us, once, with the word by which it is known; and what was not seen.
+/// Each file that needs our packages, once, with the word that shows it; and the places that were not examined.
 pub fn matches(
     files: &LocalFiles,
     patterns: &[SearchPattern],
     text: impl Fn(&Path) -> Result<Option<String>, NotSeen>,
     missing: impl Fn(&Path, SearchKind, &str) -> Option<&'static str>,
 ) -> (Vec<(PathBuf, &'static str)>, Vec<NotSeen>) {
-    let mut found = BTreeMap::new();
+    let mut word_by_path = BTreeMap::new();
     let mut not_seen = Vec::new();
     for (place, pattern) in patterns {
         let paths = files.matching(pattern).unwrap_or_else(|unseen| {
@@ -83,13 +83,13 @@ pub fn matches(
             Vec::new()
         });
         for path in paths {
-            if found.contains_key(&path) {
+            if word_by_path.contains_key(&path) {
                 continue;
             }
             match text(&path) {
                 Ok(Some(text)) => {
                     if let Some(word) = missing(&path, *place, &text) {
-                        found.insert(path, word);
+                        word_by_path.insert(path, word);
                     }
                 }
                 Ok(None) => {}
@@ -97,5 +97,5 @@ pub fn matches(
             }
         }
     }
-    (found.into_iter().collect(), not_seen)
+    (word_by_path.into_iter().collect(), not_seen)
 }

@@ -1,5 +1,5 @@
-//! What of the system needs our packages: configuration of its engines, units, quadlets, and
-//! containers of root's; also what an undo would give back.
+//! Finds what needs our packages in the system's part of the host: configuration of its engines, units, quadlets and
+//! root's containers, and settings that an undo would restore.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::model::package::Package;
 use crate::setup::undo_planner;
 use crate::transaction::receipt::{RECEIPT, Receipt};
 
-/// The texts of files as an undo leaves them.
+/// The texts of files after an undo.
 type Undone = BTreeMap<PathBuf, Option<String>>;
 
-fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut References) -> Undone {
+fn undone(host: &Host, removal: &Removal, after_undo: bool, references: &mut References) -> Undone {
     if !after_undo || !removal.has(Package::Gpusetup) && !removal.has(Package::GpuContainerToolkit)
     {
         return Undone::new();
@@ -27,7 +27,7 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
         Ok(Some((plan, _))) => plan,
         Ok(None) => return Undone::new(),
         Err(e) => {
-            found.add(Reference {
+            references.add(Reference {
                 kind: ReferenceKind::Undo,
                 at: host.state(RECEIPT).display().to_string(),
                 user: None,
@@ -47,7 +47,7 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
     for (path, text) in &undone {
         let returned = text.as_deref().and_then(words::first_vendor_name);
         if let Some(name) = returned.filter(|_| !has_vendor_runtime(host)) {
-            found.add(Reference {
+            references.add(Reference {
                 kind: ReferenceKind::Undo,
                 at: path.display().to_string(),
                 user: None,
@@ -63,7 +63,7 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
     undone
 }
 
-/// Whether the vendor's own runtime is installed, and not one of our programs under its name.
+/// Whether the vendor's own runtime is installed, as opposed to one of our programs under its name.
 fn has_vendor_runtime(host: &Host) -> bool {
     let at = host.program("nvidia-container-runtime");
     let real = at.and_then(|path| host.root().canonicalize(path).ok());
@@ -76,12 +76,12 @@ pub fn add(
     files: &LocalFiles,
     removal: &Removal,
     after_undo: bool,
-    found: &mut References,
+    references: &mut References,
 ) {
-    let undone = undone(host, removal, after_undo, found);
+    let undone = undone(host, removal, after_undo, references);
     let mut places = search::of_system();
     let engines = engines::detect(host);
-    // Where a flag has moved an engine's file.
+    // An engine's file, if a flag has moved it.
     let moved = engines.iter().flat_map(|e| e.reads());
     places.extend(moved.map(|path| (SearchKind::Configuration, path)));
     let receipt = Receipt::load(host).ok().flatten();
@@ -102,13 +102,13 @@ pub fn add(
     let (matches, not_seen) = search::matches(files, &places, text, |_, place, text| {
         removal.missing_for(place, text)
     });
-    found.add_not_seen(not_seen);
+    references.add_not_seen(not_seen);
     for (path, word) in matches
         .into_iter()
         .filter(|(path, _)| !search::is_ours(path))
     {
         let is_set_up = written.contains(&path);
-        found.add(Reference {
+        references.add(Reference {
             kind: ReferenceKind::File,
             at: path.display().to_string(),
             user: None,
@@ -119,12 +119,12 @@ pub fn add(
     if removal.takes_devices() {
         let data = data_root(files);
         let (containers, not_seen) = containers::of_root(host, files, data.as_deref());
-        found.add_not_seen(not_seen);
-        add_containers(containers, None, found);
+        references.add_not_seen(not_seen);
+        add_containers(containers, None, references);
     }
 }
 
-/// Docker's data directory, if its file moves it.
+/// Docker's data directory, if daemon.json moves it.
 fn data_root(files: &LocalFiles) -> Option<PathBuf> {
     let text = files.text(Path::new("/etc/docker/daemon.json")).ok()??;
     let file: serde_json::Value = serde_json::from_str(&text).ok()?;

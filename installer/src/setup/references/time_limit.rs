@@ -1,18 +1,18 @@
-//! Looks at one thing after the other, and goes on without one that takes too long: a disk that
-//! does not answer must not keep a package manager waiting.
+//! Examines one item after another and skips one that takes too long: a disk that does not answer must not block a
+//! package manager.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-/// How long one user's files may take.
+/// Time limit for one user's files.
 pub const LIMIT: Duration = Duration::from_secs(10);
-/// After how many of them nothing more is looked at.
+/// Maximum number of items that may exceed the limit; after that, nothing more is examined.
 const PATIENCE: usize = 3;
 
-/// The result for each item; `None` for one that took too long, or that was not looked at after
-/// too many of those. Threads that wait are left behind; they end with the process.
+/// The result for each item; `None` for an item that took too long, or that was not examined because too many others
+/// did. Blocked threads are left behind; they end with the process.
 pub fn each<T, R>(
     items: Vec<T>,
     limit: Duration,
@@ -43,7 +43,7 @@ where
     results
 }
 
-/// Looks at all items on a thread, or now if no thread can be started.
+/// Examines all items on a thread, or on this one if no thread can be started.
 fn begin<T, R>(items: Vec<T>, look: Arc<impl Fn(&T) -> R + Send + Sync + 'static>) -> Receiver<R>
 where
     T: Send + Clone + 'static,
@@ -61,7 +61,7 @@ where
     if started.is_err() {
         let (items, look, tell) = again;
         for item in &items {
-            // The receiver is in our hands.
+            // The receiver still exists, so sending cannot fail.
             let _ = tell.send(look(item));
         }
     }

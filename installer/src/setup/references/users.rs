@@ -1,5 +1,4 @@
-//! What users have set up for themselves and that needs our packages: rootless engines, quadlets,
-//! units and containers.
+//! Finds what needs our packages among the files of users: rootless engines, quadlets, units and containers.
 
 use std::path::{Path, PathBuf};
 
@@ -13,49 +12,49 @@ use crate::model::package::Package;
 use crate::transaction::receipt::{RECEIPT, Receipt};
 use crate::transaction::state_file;
 
-/// What users have set up for themselves.
-pub fn add(host: &Host, files: &LocalFiles, removal: &Removal, found: &mut References) {
+/// Adds what users have set up for themselves.
+pub fn add(host: &Host, files: &LocalFiles, removal: &Removal, references: &mut References) {
     let accounts = accounts::find(host);
-    found.add_not_seen(accounts.not_seen);
-    // Root's engines are the system's.
+    references.add_not_seen(accounts.not_seen);
+    // Root's engines belong to the system.
     let accounts: Vec<Account> = accounts.known.into_iter().filter(|a| a.uid != 0).collect();
     let (files, removal) = (files.clone(), removal.clone());
     let look = move |account: &Account| of_user(&files, &removal, account);
-    let seen = time_limit::each(accounts, time_limit::LIMIT, look);
-    for (account, seen) in seen {
-        let Some(seen) = seen else {
-            found.add_not_seen([NotSeen {
+    let results = time_limit::each(accounts, time_limit::LIMIT, look);
+    for (account, result) in results {
+        let Some(result) = result else {
+            references.add_not_seen([NotSeen {
                 path: account.home,
                 why: "reading it took too long".into(),
             }]);
             continue;
         };
-        for reference in seen.needed {
-            found.add(reference);
+        for reference in result.needed {
+            references.add(reference);
         }
-        found.add_not_seen(seen.not_seen);
+        references.add_not_seen(result.not_seen);
     }
 }
 
 fn of_user(files: &LocalFiles, removal: &Removal, account: &Account) -> References {
-    let mut found = References::default();
+    let mut references = References::default();
     let mut account = account.clone();
     let mut unseen = account.drop_unseen(files);
-    // What cannot be seen was dropped, apart from single files in it.
+    // Directories that cannot be read were dropped above, but a single environment file may still be unreadable.
     unseen.extend(account.add_environment_files(files).err());
     unseen.extend(account.drop_unseen(files));
-    found.add_not_seen(unseen);
+    references.add_not_seen(unseen);
     let mut written: Vec<PathBuf> = Vec::new();
     for dir in &account.state {
         match set_up(files, &dir.join("gpusetup").join(RECEIPT)) {
             Ok(paths) => written.extend(paths),
-            Err(unseen) => found.add_not_seen([unseen]),
+            Err(unseen) => references.add_not_seen([unseen]),
         }
     }
     let mut places = search::of_user(&account.config);
     let named = account.daemon_json.iter().chain(&written);
     places.extend(named.map(|path| (SearchKind::Configuration, path.clone())));
-    // What gpusetup has set up needs gpusetup itself as well, to be undone.
+    // A setup made by gpusetup also needs gpusetup itself, to be undone.
     let to_undo = |path: &Path, text: &str| {
         let is_set_up = removal.has(Package::Gpusetup) && written.iter().any(|w| w == path);
         is_set_up
@@ -68,10 +67,10 @@ fn of_user(files: &LocalFiles, removal: &Removal, account: &Account) -> Referenc
             .or_else(|| to_undo(path, text))
     };
     let (matches, not_seen) = search::matches(files, &places, |path| files.text(path), missing);
-    found.add_not_seen(not_seen);
+    references.add_not_seen(not_seen);
     for (path, word) in matches {
         let is_set_up = written.contains(&path);
-        found.add(Reference {
+        references.add(Reference {
             kind: ReferenceKind::File,
             at: path.display().to_string(),
             user: Some(account.name.clone()),
@@ -81,10 +80,10 @@ fn of_user(files: &LocalFiles, removal: &Removal, account: &Account) -> Referenc
     }
     if removal.takes_devices() {
         let (containers, not_seen) = containers::of_user(files, &account.config, &account.data);
-        found.add_not_seen(not_seen);
-        add_containers(containers, Some(&account.name), &mut found);
+        references.add_not_seen(not_seen);
+        add_containers(containers, Some(&account.name), &mut references);
     }
-    found
+    references
 }
 
 /// The files that a user's gpusetup has written.

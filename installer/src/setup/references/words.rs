@@ -1,5 +1,5 @@
-//! The words by which a text needs what our packages install: our programs, the vendor's names of
-//! them, and the devices that our CDI spec describes.
+//! Finds the words that show that a text needs what our packages install: our programs, the vendor's names of them,
+//! and the devices that our CDI spec describes.
 
 /// Names of our programs.
 pub const PROGRAMS: &[&str] = &[
@@ -17,16 +17,16 @@ pub const VENDOR_NAMES: &[&str] = &[
     "nvidia-cdi-hook",
     "nvidia-ctk",
 ];
-/// A line with this names our own directory of programs with the vendor's names, which does not go
-/// with gpusetup-nvidia-compat.
+/// A line with this text names our own directory of programs with the vendor's names, which is not removed with
+/// gpusetup-nvidia-compat.
 pub const OWN_NAMES: &str = "gpu-container/bin/";
 
-/// The first of these words that a line of the text has, comments aside.
+/// The first of these words that a line of the text contains outside comments.
 pub fn first<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
     lines(text).find_map(|line| words.iter().find(|word| line.contains(*word)).copied())
 }
 
-/// The first of the vendor's names in the text.
+/// The first of the vendor's names that the text contains.
 pub fn first_vendor_name(text: &str) -> Option<&'static str> {
     lines(text)
         .filter(|line| !line.contains(OWN_NAMES))
@@ -57,7 +57,7 @@ mod tests {
             first("AddDevice=nvidia.com/gpu=all\n", DEVICES),
             Some("nvidia.com/gpu")
         );
-        // Ours, under another tool's directory.
+        // Only begins like one of our names.
         assert_eq!(first("/opt/gpu-container-mine", PROGRAMS), None);
     }
 

@@ -43,7 +43,7 @@ struct Flow<'a> {
     kind: &'a KnownKind,
     at: usize,
     out: String,
-    /// In a list of arguments, the one before.
+    /// In a list of arguments, the previous argument.
     before: Before,
 }
 
@@ -219,9 +219,9 @@ impl<'a> Flow<'a> {
             let string: Option<String> = serde_json::from_str(&format!("\"{raw}\"")).ok();
             let masked = string
                 .as_ref()
-                .map(|said| self.kind.argument(&mut self.before, path, said, what));
+                .map(|text| self.kind.argument(&mut self.before, path, text, what));
             let out = match (string, masked) {
-                (Some(said), Some(masked)) if said == masked => format!("\"{raw}\""),
+                (Some(text), Some(masked)) if text == masked => format!("\"{raw}\""),
                 (_, Some(masked)) => serde_json::Value::String(masked).to_string(),
                 _ => format!("\"{}\"", mark(what, raw)),
             };

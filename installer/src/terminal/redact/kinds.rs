@@ -66,7 +66,7 @@ impl KnownKind {
         }
     }
 
-    /// A key of the file as it may be shown: a key can be a name that somebody chose.
+    /// A key of the file as it may be shown, because a key can be a name that a user chose.
     pub(super) fn key(text: &str) -> String {
         text::mask_key(text)
     }

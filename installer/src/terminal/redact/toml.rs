@@ -33,7 +33,7 @@ struct Toml<'a> {
     kind: &'a KnownKind,
     at: usize,
     out: String,
-    /// In a list of arguments, the one before.
+    /// In a list of arguments, the previous argument.
     before: Before,
 }
 

@@ -37,9 +37,9 @@ pub(super) fn mask(text: &str) -> String {
     {
         // Compiled on first use: most rules are never needed.
         if let Some(regex) = rule.compiled.get_or_init(|| Regex::new(&rule.regex).ok()) {
-            let masked = |found: &Captures<'_>| {
-                let all = &found[0];
-                match found.get(1).filter(|m| !m.as_str().is_empty()) {
+            let masked = |captures: &Captures<'_>| {
+                let all = &captures[0];
+                match captures.get(1).filter(|m| !m.as_str().is_empty()) {
                     Some(token) => all.replace(token.as_str(), &mark("string", token.as_str())),
                     None => mark("string", all),
                 }

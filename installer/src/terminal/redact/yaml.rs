@@ -28,7 +28,7 @@ struct Yaml<'a> {
     out: String,
     /// The keys that the next line may be below, each with its column.
     above: Vec<(usize, String)>,
-    /// In a list of arguments, the one before.
+    /// In a list of arguments, the previous argument.
     before: Before,
 }
 

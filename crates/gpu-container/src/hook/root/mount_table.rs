@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// A mount that a container's own /proc and /dev are mounted on.
+/// A mount on which a container's own /proc and /dev are mounted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MountRoot {
-    /// Its id.
+    /// Its mount ID.
     pub(super) mount: u64,
     pub(super) path: PathBuf,
 }
@@ -21,12 +21,12 @@ struct MountinfoLine<'a> {
     kind: &'a [u8],
 }
 
-/// All of them but `/`, and but those within another: what a volume brings along is not the root.
+/// All such mounts except `/` and those within another: mounts inside a volume do not make it the root.
 pub(super) fn roots(text: &[u8]) -> Vec<MountRoot> {
     let mounts: Vec<MountinfoLine<'_>> = text.split(|b| *b == b'\n').filter_map(read).collect();
     let by_id: HashMap<u64, &MountinfoLine<'_>> = mounts.iter().map(|m| (m.id, m)).collect();
-    // By the parent's id, not by the path alone: a mount that is covered by another of the same
-    // path is no root any more.
+    // Compared by the parent's ID, not by path alone: a mount that is covered by another of the same path is no
+    // longer the root.
     let on = |child: &MountinfoLine<'_>, name: &[u8]| {
         let parent = by_id.get(&child.parent)?;
         let rest = child.point.strip_prefix(parent.point)?;
@@ -34,11 +34,11 @@ pub(super) fn roots(text: &[u8]) -> Vec<MountRoot> {
     };
     let with_dev: HashSet<u64> = mounts.iter().filter_map(|m| on(m, b"/dev")).collect();
     let procs = mounts.iter().filter(|m| m.kind == b"proc");
-    let found: HashSet<u64> = procs
+    let root_ids: HashSet<u64> = procs
         .filter_map(|m| on(m, b"/proc"))
         .filter(|id| with_dev.contains(id))
         .collect();
-    let mut roots: Vec<MountRoot> = found
+    let mut roots: Vec<MountRoot> = root_ids
         .into_iter()
         .map(|id| MountRoot {
             mount: id,
@@ -60,7 +60,7 @@ fn read(line: &[u8]) -> Option<MountinfoLine<'_>> {
     let id = number(fields.next())?;
     let parent = number(fields.next())?;
     let point = fields.nth(2)?;
-    // Optional fields end with a dash.
+    // The optional fields end with a dash.
     let kind = fields.skip_while(|f| *f != b"-").nth(1)?;
     Some(MountinfoLine {
         id,
@@ -70,7 +70,7 @@ fn read(line: &[u8]) -> Option<MountinfoLine<'_>> {
     })
 }
 
-/// Space, tab, line break and backslash are `\` and three octal digits there.
+/// Space, tab, line break and backslash are written as `\` and three octal digits.
 fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -100,7 +100,7 @@ mod tests {
 23 21 0:6 / /dev rw shared:2 - devtmpfs udev rw
 ";
 
-    /// As runc 1.1 has it: an overlay of the engine's, mounted on itself.
+    /// As runc 1.1 makes it: the engine's overlay, mounted on itself.
     const CONTAINER: &str = "\
 60 21 0:40 / /var/lib/x/merged rw shared:9 - overlay overlay rw
 65 60 0:40 / /var/lib/x/merged rw master:9 - overlay overlay rw
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_root_within_a_container_is_not_another_container() {
-        // A volume that is a tree with mounts of its own, or a name that looks like one.
+        // A volume that is a tree with mounts of its own, or a name that looks like a root.
         let volume = "\
 70 65 8:1 /srv /var/lib/x/merged/mnt rw - ext4 /dev/sda1 rw
 71 70 0:5 / /var/lib/x/merged/mnt/proc rw - proc proc rw
