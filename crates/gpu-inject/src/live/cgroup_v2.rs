@@ -69,9 +69,9 @@ fn allow_in(dir: &Path, nodes: &[DeviceNode], config: Option<&Path>) -> Result<V
     for id in &ids {
         let old = bpf::program(*id).map_err(failed(dir, "open device program"))?;
         let code = bpf::instructions(old.as_fd()).map_err(failed(dir, "read device program"))?;
-        let rest = match code.and_then(device_program::loadable) {
-            Some(code) => code,
-            None => by_config(dir, config)?,
+        let rest = match code {
+            Some(code) if !device_program::is_blinded(&code) => code,
+            changed => generated_again(dir, changed, config)?,
         };
         let new =
             bpf::load(&with_devices(nodes, &rest)).map_err(failed(dir, "load device program"))?;
@@ -81,18 +81,24 @@ fn allow_in(dir: &Path, nodes: &[DeviceNode], config: Option<&Path>) -> Result<V
     Ok(ids)
 }
 
-/// Generates the program again that the runtime made from config.json, because the kernel hides the runtime's
-/// instructions.
-fn by_config(dir: &Path, config: Option<&Path>) -> Result<Vec<Insn>, Error> {
-    let Some(config) = config else {
+/// Generates the program again that the runtime made from config.json, because the kernel has changed the runtime's
+/// instructions (`code`) or hides them.
+fn generated_again(
+    dir: &Path,
+    code: Option<Vec<Insn>>,
+    config: Option<&Path>,
+) -> Result<Vec<Insn>, Error> {
+    if let Some(config) = config {
+        return Ok(device_program::by_rules(&device_rules::of_config(config)?));
+    }
+    code.and_then(device_program::unblinded).ok_or_else(|| {
         let why = format!(
             "{}: the kernel hides the instructions of the cgroup's device program, and no config.json says what it \
              allows; net.core.bpf_jit_harden = 1 or kernel.kptr_restrict = 1 shows them (sysctl)",
             dir.display()
         );
-        return Err(Error::State(why.into()));
-    };
-    Ok(device_program::by_rules(&device_rules::of_config(config)?))
+        Error::State(why.into())
+    })
 }
 
 /// This cgroup and its ancestors, outermost last, as far as they have device programs of their own.

@@ -75,33 +75,32 @@ pub(super) fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
     code
 }
 
-/// Makes a program that the kernel has returned loadable again.
-///
-/// With `net.core.bpf_jit_harden` = 2 the kernel has put each constant into a hidden register by a move and an
-/// exclusive or, and has zeroed registers by an exclusive or with themselves (`bpf_jit_blind_insn` in
-/// kernel/bpf/core.c). No loaded program may name the hidden register, but any register that the program leaves
-/// unused can replace it. No program may read a register that it has not set, so the zeroing is rewritten too. `None`
-/// if the program uses all registers.
-pub(super) fn loadable(mut code: Vec<Insn>) -> Option<Vec<Insn>> {
-    let uses = |register: u8| {
-        let is_used = |i: &Insn| to(*i) == register || from(*i) == register;
-        code.iter().any(is_used)
-    };
-    let has_hidden = uses(HIDDEN_REGISTER);
+/// Whether the kernel has put the constants of this program into its hidden register, as it does with
+/// `net.core.bpf_jit_harden` = 2 (`bpf_jit_blind_insn` in kernel/bpf/core.c). Such a program cannot be loaded.
+pub(super) fn is_blinded(code: &[Insn]) -> bool {
+    uses(code, HIDDEN_REGISTER)
+}
+
+fn uses(code: &[Insn], register: u8) -> bool {
+    code.iter()
+        .any(|i| to(*i) == register || from(*i) == register)
+}
+
+/// Makes a blinded program loadable again. No loaded program may name the hidden register, but any register that the
+/// program leaves unused can replace it. No program may read a register that it has not set, so a register that the
+/// kernel zeroes by an exclusive or with itself is set to the constant 0. `None` if the program uses all registers.
+pub(super) fn unblinded(mut code: Vec<Insn>) -> Option<Vec<Insn>> {
     // Registers 6 to 9 keep their value across calls, as the hidden register does; 10 is the stack pointer.
-    let free = (6..10).find(|r| !uses(*r));
-    for insn in &mut code {
-        if has_hidden {
-            let free = free?;
-            let renamed = |register| {
-                if register == HIDDEN_REGISTER {
-                    free
-                } else {
-                    register
-                }
-            };
-            insn.registers = renamed(from(*insn)) << 4 | renamed(to(*insn));
+    let free = (6..10).find(|r| !uses(&code, *r))?;
+    let renamed = |register| {
+        if register == HIDDEN_REGISTER {
+            free
+        } else {
+            register
         }
+    };
+    for insn in &mut code {
+        insn.registers = renamed(from(*insn)) << 4 | renamed(to(*insn));
         let clears = match insn.code {
             XOR_WITH => MOVE_CONST,
             XOR_WITH_32 => MOVE_CONST_32,
@@ -350,7 +349,9 @@ mod tests {
             insn(XOR_WITH, 0, 0, 0, 0),
             insn(EXIT, 0, 0, 0, 0),
         ];
-        let code = loadable(blinded).unwrap();
+        assert!(is_blinded(&blinded));
+        let code = unblinded(blinded).unwrap();
+        assert!(!is_blinded(&code));
         assert!(code.iter().all(|i| to(*i) < 10 && from(*i) < 10));
         assert!(code.iter().all(|i| i.code != XOR_WITH));
         assert_eq!(run(&code, (2, CHAR, 195, 1)), 1);
@@ -358,10 +359,10 @@ mod tests {
             assert_eq!(run(&code, other), 0, "{other:?}");
         }
         let plain = vec![insn(MOVE_CONST, 0, 0, 0, 1), insn(EXIT, 0, 0, 0, 0)];
-        assert_eq!(loadable(plain.clone()), Some(plain));
+        assert!(!is_blinded(&plain));
         // Every register is in use.
         let mut full: Vec<Insn> = (6..10).map(|r| insn(MOVE_CONST, r, 0, 0, 0)).collect();
         full.push(insn(XOR, hidden, 0, 0, 1));
-        assert_eq!(loadable(full), None);
+        assert_eq!(unblinded(full), None);
     }
 }
