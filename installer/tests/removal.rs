@@ -108,6 +108,23 @@ fn quadlets_and_units_that_ask_for_a_gpu_by_cdi_keep_the_packages() {
     }
 }
 
+/// An undo leaves the spec to the service that makes it; both go with the package.
+#[test]
+fn our_own_spec_keeps_no_package() {
+    let tree = host();
+    let spec = "{\"hooks\": [{\"path\": \"/usr/bin/gpu-container-hook\"}]}\n";
+    tree.write("var/run/cdi/nvidia.yaml", spec);
+    tree.write("lib/systemd/system/gpusetup-cdi.service", "");
+    let receipt = serde_json::json!({
+        "schema": 1, "version": "0.1.0", "directories": [], "services": [],
+        "changes": [{"path": "/var/run/cdi/nvidia.yaml", "before": null, "after": spec, "mode": 420, "why": "", "kind": {"kind": "generated"}}],
+    });
+    tree.write("var/lib/gpusetup/receipt.json", &receipt.to_string());
+    for package in PACKAGES {
+        goes(&tree, package, "prerm", &["remove"]);
+    }
+}
+
 #[test]
 fn a_container_that_has_our_devices_keeps_the_packages() {
     let hook = "{\"hooks\": {\"createContainer\": [{\"path\": \"/usr/bin/gpu-container-hook\"}]}}";

@@ -59,6 +59,12 @@ journal_end() { # journal_end: where the journal ends now, for --after-cursor
     journalctl -n 1 -o export --no-pager | sed -n 's/^__CURSOR=//p'
 }
 
+# An undo leaves what the package's service makes: for a host that begins as if no scenario had run on it.
+without_made_files() {
+    rm -rf /run/gpusetup /run/cdi/nvidia.yaml
+    find /dev/char -lname '*nvidia*' -delete
+}
+
 finish() {
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -91,6 +91,9 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     }
     let plan = undo_planner::plan(host)?.map(|(plan, _)| plan);
     let changes = interrupted || plan.is_some();
+    if !changes {
+        ensure_nothing_left(host, false)?;
+    }
     if let Some(plan) = &plan {
         warn(plan, common, &progress);
         ensure_harmless(host, plan, args)?;

@@ -51,7 +51,9 @@ pub enum Unsupported {
         version: String,
     },
     /// There is no engine.
-    #[error("no container engine is installed: neither docker nor containerd nor podman")]
+    #[error(
+        "no container engine is installed: docker, containerd, podman, CRI-O, k3s and others are looked for"
+    )]
     NoEngine {
         /// The command that installs one on this distribution.
         install: Option<String>,

@@ -52,13 +52,12 @@ fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Searched, Error> {
     };
     let (mut files, mut unseen) = (BTreeSet::new(), Vec::new());
     for (_, pattern) in patterns {
-        match local.matching(&pattern) {
-            Ok(paths) => files.extend(paths),
-            Err(e) => unseen.push(Leftover {
-                path: e.path,
-                found: Err(e.why),
-            }),
-        }
+        let (paths, not_seen) = local.matching(&pattern);
+        files.extend(paths);
+        unseen.extend(not_seen.into_iter().map(|e| Leftover {
+            path: e.path,
+            found: Err(e.why),
+        }));
     }
     let of_host = engines
         .iter()

@@ -140,7 +140,9 @@ fn moved(
 ) -> Vec<Change> {
     let mut changes = BTreeMap::<PathBuf, Change>::new();
     for path in leftovers::files(host, engines) {
-        if known.iter().any(|c| is_same(host, &c.path, &path)) {
+        // Two names of one file are one change.
+        let mut others = known.iter().chain(changes.values());
+        if others.any(|c: &Change| is_same(host, &c.path, &path)) {
             continue;
         }
         let read = engines.iter().find_map(|e| e.text_of(&path));

@@ -30,6 +30,8 @@ pub use verified::{Outcome, Reload, Unverified, Verified, dead};
 /// The program in the built-in image.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
+/// The reason why an engine is not verified in which only containers that ask for no GPU could be run.
+const NO_GPU_ASKED: &str = "no container that asks for GPUs could be run in it";
 /// The reason why an engine that runs no container of ours is not verified.
 pub const NO_CONTAINER: &str = "gpusetup runs no container in it";
 
@@ -105,6 +107,15 @@ pub fn run<'a>(
                 probe_image::NAME
             ));
         }
+        // Every way of asking may be missing, as for CRI-O before 1.24 without our runtime.
+        let is_asked = closed.verified.iter().any(|v| v.expected > 0);
+        if wanted.gpus > 0 && !is_asked && closed.not_verified.is_empty() {
+            all.not_verified.push(Unverified {
+                engine: name,
+                how: String::new(),
+                why: NO_GPU_ASKED.into(),
+            });
+        }
         all.verified.extend(closed.verified);
         all.not_verified.extend(closed.not_verified);
     }
@@ -125,7 +136,7 @@ fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
     let archive = probe_image::build(&program, &host_files::of(host))
         .map_err(Error::file(Path::new(PROGRAM), "make an image of"))?;
     let mut file =
-        tempfile::NamedTempFile::new().map_err(Error::file(Path::new("/tmp"), "write"))?;
+        tempfile::NamedTempFile::new().map_err(Error::file(&std::env::temp_dir(), "write"))?;
     file.write_all(&archive)
         .map_err(Error::file(file.path(), "write"))?;
     Ok(file)
@@ -200,7 +211,7 @@ fn tell(name: &str, results: &[Verified], gpus: usize, progress: &Progress) {
             progress.failed(&format!("{name} ({}): {bad}", v.how));
         }
     }
-    if good {
+    if good && results.iter().any(|v| v.expected > 0) {
         let is_pods = results.iter().any(|v| v.how.starts_with("pod "));
         let what = if is_pods { "pod" } else { "container" };
         let kept = results.iter().any(|v| v.reload == Some(Reload::Ok));

@@ -2,7 +2,8 @@
 //! replaced by a program that first allows our devices and then continues with the original instructions.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
@@ -12,6 +13,9 @@ use super::device_program::{self, MAX_DEVICES, with_devices};
 use super::device_rules;
 use crate::error::Error;
 use crate::linux::bpf::{self, Insn};
+
+/// Maximum number of times that the programs of a cgroup are changed because one was replaced meanwhile.
+const MAX_TRIES: usize = 4;
 
 /// The container's directory in the v2 tree.
 pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
@@ -57,28 +61,64 @@ pub(super) enum Covered {
 /// Allows the nodes in the programs of one cgroup. Returns the ids of the programs that were replaced.
 fn allow_in(dir: &Path, nodes: &[DeviceNode], config: Option<&Path>) -> Result<Vec<u32>, Error> {
     let cgroup = open(dir)?;
-    let (ids, flags) = bpf::device_programs(cgroup.as_fd())
-        .map_err(failed(dir, "ask for the cgroup's device programs"))?;
-    if !ids.is_empty() && nodes.len() > MAX_DEVICES {
-        let why = format!(
-            "{} device nodes: one of the kernel's device programs lets {MAX_DEVICES} through; ask for fewer GPUs",
-            nodes.len()
-        );
-        return Err(Error::State(why.into()));
+    let mut tries = 1;
+    loop {
+        let (ids, flags) = bpf::device_programs(cgroup.as_fd())
+            .map_err(failed(dir, "ask for the cgroup's device programs"))?;
+        if !ids.is_empty() && nodes.len() > MAX_DEVICES {
+            let why = format!(
+                "{} device nodes: one of the kernel's device programs lets {MAX_DEVICES} through; ask for fewer GPUs",
+                nodes.len()
+            );
+            return Err(Error::State(why.into()));
+        }
+        // config.json says what the runtime's program allows. Of several, one is somebody else's, who may allow less.
+        let config = config.filter(|_| ids.len() == 1);
+        let mut is_gone = false;
+        for id in &ids {
+            is_gone |= !allow_in_program(dir, cgroup.as_fd(), *id, flags, nodes, config)?;
+        }
+        if !is_gone {
+            return Ok(ids);
+        }
+        // systemd replaces a scope's program at a daemon-reload.
+        tries += 1;
+        if tries > MAX_TRIES {
+            let why = format!(
+                "{}: its device program was replaced {MAX_TRIES} times meanwhile",
+                dir.display()
+            );
+            return Err(Error::State(why.into()));
+        }
     }
-    for id in &ids {
-        let old = bpf::program(*id).map_err(failed(dir, "open device program"))?;
-        let code = bpf::instructions(old.as_fd()).map_err(failed(dir, "read device program"))?;
-        let rest = match code {
-            Some(code) if !device_program::is_blinded(&code) => code,
-            changed => generated_again(dir, changed, config)?,
-        };
-        let new =
-            bpf::load(&with_devices(nodes, &rest)).map_err(failed(dir, "load device program"))?;
-        bpf::replace(cgroup.as_fd(), old.as_fd(), new.as_fd(), flags)
-            .map_err(failed(dir, "replace device program"))?;
+}
+
+/// Replaces one program of the cgroup by one that allows the nodes as well. False if it is not there any more.
+fn allow_in_program(
+    dir: &Path,
+    cgroup: BorrowedFd<'_>,
+    id: u32,
+    flags: u32,
+    nodes: &[DeviceNode],
+    config: Option<&Path>,
+) -> Result<bool, Error> {
+    let is_gone = |e: &io::Error| e.raw_os_error() == Some(libc::ENOENT);
+    let old = match bpf::program(id) {
+        Err(e) if is_gone(&e) => return Ok(false),
+        old => old.map_err(failed(dir, "open device program"))?,
+    };
+    let code = bpf::instructions(old.as_fd()).map_err(failed(dir, "read device program"))?;
+    let rest = match code {
+        Some(code) if !device_program::is_blinded(&code) => code,
+        changed => generated_again(dir, changed, config)?,
+    };
+    let new = bpf::load(&with_devices(nodes, &rest)).map_err(failed(dir, "load device program"))?;
+    match bpf::replace(cgroup, old.as_fd(), new.as_fd(), flags) {
+        Err(e) if is_gone(&e) => Ok(false),
+        done => done
+            .map(|()| true)
+            .map_err(failed(dir, "replace device program")),
     }
-    Ok(ids)
 }
 
 /// Generates the program again that the runtime made from config.json, because the kernel has changed the runtime's
@@ -93,7 +133,7 @@ fn generated_again(
     }
     code.and_then(device_program::unblinded).ok_or_else(|| {
         let why = format!(
-            "{}: the kernel hides the instructions of the cgroup's device program, and no config.json says what it \
+            "{}: the kernel hides the instructions of the cgroup's device program, and no config.json says what it alone \
              allows; net.core.bpf_jit_harden = 1 or kernel.kptr_restrict = 1 shows them (sysctl)",
             dir.display()
         );

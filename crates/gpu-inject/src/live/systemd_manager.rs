@@ -84,6 +84,8 @@ impl SystemdManager {
         // systemd before 249 has no such property.
         Ok(match self.has_entries(scope, "BPFProgram") {
             Ok(true) => DevicePolicy::Program,
+            // An answer that is an error. No answer at all is no statement about the scope.
+            Err(e) if e.kind() != io::ErrorKind::Unsupported => return Err(e),
             _ => DevicePolicy::Everything,
         })
     }
@@ -163,7 +165,8 @@ impl SystemdManager {
                 ANSWER => return Ok(message.body),
                 ERROR => {
                     let why = Reader::new(&message.body).text();
-                    return Err(io::Error::other(
+                    return Err(io::Error::new(
+                        io::ErrorKind::Unsupported,
                         why.unwrap_or_else(|| "no reason given".into()),
                     ));
                 }

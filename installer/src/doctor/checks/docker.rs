@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
-use crate::engines::docker::{self, cdi_restart, drop_in, runtime_entry};
+use crate::engines::docker::{self, cdi_restart, drop_in, runtime_entry, stored_container};
 use crate::model::setup_options::{Mode, SetupOptions};
 use crate::model::toolkit_traces::TraceKind;
 
@@ -141,8 +141,9 @@ fn not_back(look: &HostFacts) -> Option<String> {
         return None;
     }
     let file = look.daemon_json().and_then(Result::ok);
-    let data_root = cdi_restart::data_root(look.docker_unit()?, file);
-    evidence(cdi_restart::containers(look.host, &data_root))
+    let usual = Path::new(stored_container::DATA_ROOT);
+    let data_root = stored_container::data_root(look.docker_unit()?, file, usual);
+    evidence(look.ok(cdi_restart::containers(look.host, &data_root))?)
 }
 
 fn too_old(look: &HostFacts) -> Option<String> {

@@ -3,18 +3,13 @@
 //! afterwards, and so does a restart of the host for the same containers by `--gpus`.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::Value;
-
-use super::daemon_json::DaemonJson;
+use super::stored_container;
 use crate::host::Host;
-use crate::host::systemd_unit::Unit;
 
 /// The versions with this bug; moby #49990 in 28.2 fixes it.
 pub const AFFECTED: Range<(u32, u32)> = (25, 0)..(28, 2);
-/// Where dockerd keeps its containers, unless its configuration names another directory.
-const DATA_ROOT: &str = "/var/lib/docker";
 
 /// What does not work in this version and what does; `None` for other versions.
 pub fn warning(version: (u32, u32)) -> Option<String> {
@@ -27,51 +22,12 @@ pub fn warning(version: (u32, u32)) -> Option<String> {
     })
 }
 
-/// dockerd's data directory.
-pub fn data_root(unit: &Unit, file: Option<&DaemonJson>) -> PathBuf {
-    let by_flag = ["--data-root", "--graph", "-g"]
-        .iter()
-        .find_map(|f| unit.flag(f));
-    let by_file = || {
-        let root = file?.get(&["data-root"]).or(file?.get(&["graph"]))?;
-        Some(root.as_str()?.to_owned())
-    };
-    by_flag
-        .or_else(by_file)
-        .map_or_else(|| DATA_ROOT.into(), PathBuf::from)
-}
-
 /// The names of the containers that have both a restart policy and one of our CDI devices. Read from Docker's own
 /// files, which are there even when Docker does not run.
-pub fn containers(host: &Host, data_root: &Path) -> Vec<String> {
-    let root = host.root();
-    let dir = data_root.join("containers");
-    let mut names = Vec::new();
-    for id in root.read_dir(&dir).unwrap_or_default() {
-        let document = |name: &str| -> Option<Value> {
-            let bytes = root.read(dir.join(&id).join(name)).ok()?;
-            serde_json::from_slice(&bytes).ok()
-        };
-        if document("hostconfig.json").is_some_and(|config| is_affected(&config)) {
-            let config = document("config.v2.json").unwrap_or_default();
-            let name = config["Name"]
-                .as_str()
-                .map(|n| n.trim_start_matches('/').to_owned());
-            names.push(name.unwrap_or_else(|| id.to_string_lossy().into_owned()));
-        }
-    }
-    names.sort();
-    names
-}
-
-fn is_affected(config: &Value) -> bool {
-    let policy = config["RestartPolicy"]["Name"].as_str();
-    let restarts = matches!(policy, Some("always" | "unless-stopped" | "on-failure"));
-    let requests = config["DeviceRequests"].as_array();
-    let is_cdi = |request: &Value| {
-        request["Driver"] == "cdi" && request["DeviceIDs"].to_string().contains("nvidia.com/")
-    };
-    restarts && requests.is_some_and(|all| all.iter().any(is_cdi))
+pub fn containers(host: &Host, data_root: &Path) -> Result<Vec<String>, String> {
+    let mut containers = stored_container::all(host, data_root)?;
+    containers.retain(|(_, c)| c.has_restart_policy() && c.has_cdi_device());
+    Ok(containers.into_iter().map(|(name, _)| name).collect())
 }
 
 #[cfg(test)]
@@ -115,7 +71,7 @@ mod tests {
             .unwrap();
         }
         let host = Host::open(dir.path(), Path::new("/")).unwrap();
-        assert_eq!(containers(&host, Path::new("/d")), ["web"]);
-        assert_eq!(containers(&host, Path::new("/none")), [""; 0]);
+        assert_eq!(containers(&host, Path::new("/d")).unwrap(), ["web"]);
+        assert_eq!(containers(&host, Path::new("/none")).unwrap(), [""; 0]);
     }
 }

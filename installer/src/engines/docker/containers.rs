@@ -1,15 +1,16 @@
 //! Finds Docker's running containers and those that need our setup, determines what a restart stops, and starts
 //! stopped containers again.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::client::Client;
+use super::stored_container;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
-use crate::model::setup_options::SetupOptions;
 
 /// What a restart with live-restore does to running containers, as a message.
 pub const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
@@ -58,20 +59,26 @@ fn dependent(line: &str) -> Result<Option<String>, String> {
     };
     let name = name.trim_start_matches('/');
     let requests: Value = serde_json::from_str(requests).map_err(|_| garbled())?;
-    let is_for_gpus = |request: &Value| {
-        let is_cdi = request["Driver"] == "cdi"
-            && request["DeviceIDs"].to_string().contains("nvidia.com/gpu");
-        is_cdi || request["Capabilities"].to_string().contains("\"gpu\"")
-    };
     // `null` for a container without devices.
-    let mut requests = requests.as_array().into_iter().flatten();
-    Ok(if runtime == SetupOptions::default().runtime_name {
-        Some(format!("{name} (--runtime {runtime})"))
-    } else if requests.any(is_for_gpus) {
-        Some(format!("{name} (--gpus or --device)"))
-    } else {
-        None
-    })
+    let requests = requests.as_array().into_iter().flatten();
+    let need = stored_container::need(runtime, requests);
+    Ok(need.map(|need| format!("{name} ({need})")))
+}
+
+/// The same of a Docker that does not run, from the files in its data directory.
+pub fn stored_dependents(host: &Host, data_root: &Path) -> Answer<Vec<String>> {
+    if !host.is_live() {
+        return Answer::None;
+    }
+    match stored_container::all(host, data_root) {
+        Ok(containers) => Answer::Known(
+            containers
+                .into_iter()
+                .filter_map(|(name, c)| Some(format!("{name} ({})", c.need()?)))
+                .collect(),
+        ),
+        Err(why) => Answer::Unknown(why),
+    }
 }
 
 /// Starts the containers that a restart stopped and that did not start by themselves. It starts all that it can; the

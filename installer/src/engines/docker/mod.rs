@@ -20,6 +20,7 @@ mod restart;
 mod rootless;
 pub(crate) mod runtime_entry;
 mod snap;
+pub(crate) mod stored_container;
 mod unmanaged;
 
 use std::path::{Path, PathBuf};
@@ -97,6 +98,11 @@ pub fn own_socket(host: &Host) -> String {
 /// Whether this user has a rootless Docker of their own.
 pub fn is_rootless_for(host: &Host, user: &User) -> bool {
     rootless::is_there(host, user)
+}
+
+/// The data directory of the system's Docker, if that is installed.
+pub fn system_data_root(host: &Host) -> Option<PathBuf> {
+    Docker::of_system(host).map(|docker| docker.data_root())
 }
 
 impl Docker {
@@ -222,6 +228,12 @@ impl Docker {
             .map_or_else(|| PIDFILE.into(), PathBuf::from)
     }
 
+    fn data_root(&self) -> PathBuf {
+        let of_user = self.user.as_ref().map(|user| user.data.join("docker"));
+        let usual = of_user.unwrap_or_else(|| stored_container::DATA_ROOT.into());
+        stored_container::data_root(&self.unit, self.file(), &usual)
+    }
+
     fn drop_in(&self, host: &Host, wanted: &SetupOptions) -> Result<Option<Change>, Error> {
         // The hook would have to change device cgroups, which a user has no permission for.
         match self.user {
@@ -328,8 +340,8 @@ impl Engine for Docker {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
             Answer::Known(_) => containers::dependent_containers(host, &self.client),
-            // The daemon does not run, so it cannot be queried.
-            Answer::None => Answer::None,
+            // The daemon does not run, so it cannot be queried. It is started, and its containers with it.
+            Answer::None => containers::stored_dependents(host, &self.data_root()),
             Answer::Unknown(why) => Answer::Unknown(why.clone()),
         }
     }

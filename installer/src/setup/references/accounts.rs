@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::host::Host;
 
@@ -19,6 +20,9 @@ const LINGER: &str = "/var/lib/systemd/linger";
 const TELLING: [&str; 4] = ["systemd", "dockerd", "rootlesskit", "podman"];
 /// Time limit for the name service to look up a user who is not in /etc/passwd.
 const NAME_SERVICE: Duration = Duration::from_secs(5);
+/// How long it may take for all users together.
+const NAME_SERVICE_IN_ALL: Duration = Duration::from_secs(15);
+const PASSWD: &str = "/etc/passwd";
 
 /// A user, and where the user's files can be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,20 +63,41 @@ struct Told {
 /// Finds the users of this host.
 pub fn find(host: &Host) -> Accounts {
     let root = host.root();
-    let passwd = root.read_to_string("/etc/passwd").unwrap_or_default();
+    let mut accounts = Accounts::default();
+    // Names of people in it need not be UTF-8.
+    let passwd = root.read(PASSWD).unwrap_or_else(|e| {
+        if e.kind() != io::ErrorKind::NotFound {
+            accounts.not_seen.push(NotSeen {
+                path: PASSWD.into(),
+                why: format!("{e}; the users in it are not known"),
+            });
+        }
+        Vec::new()
+    });
+    let passwd = String::from_utf8_lossy(&passwd);
     let mut entries: BTreeMap<u32, Entry> = BTreeMap::new();
     for entry in passwd.lines().filter_map(Entry::parse) {
         // If a user ID has several lines, the first one counts.
         entries.entry(entry.uid).or_insert(entry);
     }
     let processes = processes(host);
-    let mut accounts = Accounts::default();
+    let begin = Instant::now();
     for who in unlisted(host, &entries, &processes) {
-        match asked(host, &who) {
-            Some(entry) => drop(entries.insert(entry.uid, entry)),
-            None => accounts.not_seen.push(NotSeen {
+        // A name service that is down takes its time for each user.
+        let entry = if begin.elapsed() < NAME_SERVICE_IN_ALL {
+            asked(host, &who)
+        } else {
+            Err("the name service does not answer".into())
+        };
+        match entry {
+            Ok(Some(entry)) => drop(entries.insert(entry.uid, entry)),
+            Ok(None) => accounts.not_seen.push(NotSeen {
                 path: Path::new(RUNTIME_DIRS).join(&who),
                 why: format!("user {who} is in no list of users, so their files are not known"),
+            }),
+            Err(why) => accounts.not_seen.push(NotSeen {
+                path: Path::new(RUNTIME_DIRS).join(&who),
+                why: format!("where the files of user {who} are is not known: {why}"),
             }),
         }
     }
@@ -86,20 +111,29 @@ pub fn find(host: &Host) -> Accounts {
 impl Account {
     /// Adds the settings of the user's environment.d files (environment.d(5)). A running manager has them in its own
     /// environment only from systemd 240 on, and a manager that does not run has no environment.
-    pub fn add_environment_files(&mut self, files: &LocalFiles) -> Result<(), NotSeen> {
+    pub fn add_environment_files(&mut self, files: &LocalFiles) -> Vec<NotSeen> {
+        let mut not_seen = Vec::new();
         let dirs = self.config.clone();
         for dir in dirs {
             let Some(home) = dir.parent().map(Path::to_owned) else {
                 continue;
             };
-            for path in files.matching(&dir.join("environment.d/*.conf"))? {
-                let text = files.text(&path)?.unwrap_or_default();
+            let (paths, unseen) = files.matching(&dir.join("environment.d/*.conf"));
+            not_seen.extend(unseen);
+            for path in paths {
+                let text = match files.text(&path) {
+                    Ok(text) => text.unwrap_or_default(),
+                    Err(unseen) => {
+                        not_seen.push(unseen);
+                        continue;
+                    }
+                };
                 let set = text.lines().filter_map(|l| l.trim().split_once('='));
                 let set = set.map(|(name, value)| (name.to_owned(), expanded(value, &home)));
                 self.add(&set.collect());
             }
         }
-        Ok(())
+        not_seen
     }
 
     /// Removes the directories that cannot be read, and returns them. A home directory is removed as a whole.
@@ -203,10 +237,14 @@ fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, processes: &[Told]) -> 
     who
 }
 
-/// The user's entry according to the name service.
-fn asked(host: &Host, who: &str) -> Option<Entry> {
-    let answer = host.run(&["getent", "passwd", who], NAME_SERVICE).ok()?;
-    answer.stdout.lines().find_map(Entry::parse)
+/// The user's entry according to the name service; `None` if it knows no such user.
+fn asked(host: &Host, who: &str) -> Result<Option<Entry>, String> {
+    if !host.is_live() {
+        return Ok(None);
+    }
+    let answer = host.run(&["getent", "passwd", who], NAME_SERVICE);
+    let answer = answer.map_err(|e| e.to_string())?;
+    Ok(answer.stdout.lines().find_map(Entry::parse))
 }
 
 /// What running processes show about their users' files.
@@ -354,7 +392,7 @@ mod tests {
         ]);
         let mut alice = find(&host).known.remove(1);
         let files = LocalFiles::open(host.root()).unwrap();
-        alice.add_environment_files(&files).unwrap();
+        assert_eq!(alice.add_environment_files(&files).len(), 0);
         assert!(alice.config.contains(&"/srv/people/alice/conf".into()));
         assert!(alice.state.contains(&"/srv/people/alice/state".into()));
     }

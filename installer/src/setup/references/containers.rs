@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::local_files::{LocalFiles, NotSeen};
 use super::words::{DEVICES, PROGRAMS};
+use crate::engines::docker::stored_container::{self, StoredContainer};
 use crate::host::Host;
 
 /// Where the engines of root keep their containers.
-const DOCKER: &str = "/var/lib/docker";
 const PODMAN: &str = "/var/lib/containers/storage";
 /// Where containerd keeps running containers. Docker's containers are found in Docker's own files.
 const CONTAINERD: &str = "/run/containerd/io.containerd.runtime.v2.task/*/*/config.json";
@@ -45,7 +45,7 @@ pub type Containers = (Vec<Container>, Vec<NotSeen>);
 
 /// The containers of root's engines. `docker` is Docker's data directory if it was moved.
 pub fn of_root(host: &Host, files: &LocalFiles, docker: Option<&Path>) -> Containers {
-    let docker = docker.unwrap_or(Path::new(DOCKER));
+    let docker = docker.unwrap_or(Path::new(stored_container::DATA_ROOT));
     let graph_root = graph_root(files, Path::new("/etc/containers/storage.conf"));
     let podman = graph_root.unwrap_or_else(|| PODMAN.into());
     let mut all = join([
@@ -94,16 +94,18 @@ fn join(parts: impl IntoIterator<Item = Containers>) -> Containers {
 fn each(
     files: &LocalFiles,
     pattern: &Path,
-    read: impl Fn(&Path, &str) -> Option<Container>,
+    read: impl Fn(&Path, &str) -> Result<Option<Container>, String>,
 ) -> Containers {
-    let mut all = Containers::default();
-    let paths = match files.matching(pattern) {
-        Ok(paths) => paths,
-        Err(unseen) => return (Vec::new(), vec![unseen]),
-    };
+    let (paths, not_seen) = files.matching(pattern);
+    let mut all = (Vec::new(), not_seen);
     for path in paths {
-        match files.text(&path) {
-            Ok(text) => all.0.extend(text.and_then(|text| read(&path, &text))),
+        let container = match files.text(&path) {
+            Ok(Some(text)) => read(&path, &text).map_err(|why| NotSeen { path, why }),
+            Ok(None) => Ok(None),
+            Err(unseen) => Err(unseen),
+        };
+        match container {
+            Ok(container) => all.0.extend(container),
             Err(unseen) => all.1.push(unseen),
         }
     }
@@ -116,25 +118,21 @@ fn of_docker(files: &LocalFiles, dir: &Path) -> Containers {
         files,
         &dir.join("containers/*/hostconfig.json"),
         |path, text| {
-            let config: Value = serde_json::from_str(text).ok()?;
-            let requests = config["DeviceRequests"].as_array()?;
-            let is_ours = |request: &Value| {
-                let ids = request["DeviceIDs"].to_string();
-                request["Driver"] == "cdi" && DEVICES.iter().any(|device| ids.contains(device))
-            };
-            if !requests.iter().any(is_ours) {
-                return None;
+            let stored = StoredContainer::parse(text).map_err(|e| e.to_string())?;
+            if !stored.has_cdi_device() {
+                return Ok(None);
             }
-            let about = files.text(&path.with_file_name("config.v2.json"));
-            let about: Value = serde_json::from_str(&about.ok()??).unwrap_or_default();
-            let name = about["Name"]
-                .as_str()
-                .map(|n| n.trim_start_matches('/').to_owned());
-            Some(Container {
+            // Only for its name: without it, the container has its ID.
+            let about = files.text(&path.with_file_name(stored_container::ABOUT));
+            let name = about
+                .ok()
+                .flatten()
+                .and_then(|t| stored_container::name(&t));
+            Ok(Some(Container {
                 engine: "docker",
                 name: name.unwrap_or_else(|| id(path, 1)),
                 path: path.to_owned(),
-            })
+            }))
         },
     )
 }
@@ -145,14 +143,16 @@ fn of_podman(files: &LocalFiles, dir: &Path) -> Containers {
         files,
         &dir.join("*-containers/*/userdata/config.json"),
         |path, text| {
-            starts_us(text).then(|| {
+            Ok(starts_us(text).then(|| {
                 let id = id(path, 2);
+                // CRI-O keeps its containers in the same storage; `podman ps` does not show them.
+                let is_crio = text.contains("io.kubernetes.cri-o.");
                 Container {
-                    engine: "podman",
+                    engine: if is_crio { "cri-o" } else { "podman" },
                     name: podman_name(files, path, &id).unwrap_or(id),
                     path: path.to_owned(),
                 }
-            })
+            }))
         },
     )
 }
@@ -174,11 +174,12 @@ fn podman_name(files: &LocalFiles, config: &Path, id: &str) -> Option<String> {
 fn of_containerd(files: &LocalFiles) -> Containers {
     each(files, Path::new(CONTAINERD), |path, text| {
         let namespace = id(path, 2);
-        (namespace != DOCKER_NAMESPACE && starts_us(text)).then(|| Container {
+        let is_ours = namespace != DOCKER_NAMESPACE && starts_us(text);
+        Ok(is_ours.then(|| Container {
             engine: "containerd",
             name: format!("{namespace}/{}", id(path, 1)),
             path: path.to_owned(),
-        })
+        }))
     })
 }
 
@@ -208,8 +209,22 @@ fn created_in_podman(host: &Host) -> Result<Vec<String>, NotSeen> {
         // The command fails for a container that has been removed meanwhile; the others are in its output.
         let argv = [&["podman", "container", "inspect"][..], some].concat();
         let out = host.run(&argv, LIMIT).map_err(|e| unseen(e.to_string()))?;
-        let list: Value = serde_json::from_str(&out.stdout).unwrap_or_default();
-        let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        let list: Vec<Value> = serde_json::from_str(&out.stdout).map_err(|e| {
+            unseen(format!(
+                "podman container inspect: {e}: {}",
+                out.last_line()
+            ))
+        })?;
+        let is_told = |id: &str| list.iter().any(|container| container["Id"] == id);
+        if some.iter().any(|id| !is_told(id)) {
+            let still = ask(&["podman", "ps", "-aq", "--no-trunc"])?;
+            let lost = some
+                .iter()
+                .find(|id| !is_told(id) && still.lines().any(|l| l == **id));
+            if let Some(id) = lost {
+                return Err(unseen(format!("podman told nothing of container {id}")));
+            }
+        }
         names.extend(
             list.iter()
                 .filter(|c| asks_for_us(c))
@@ -240,11 +255,8 @@ fn id(path: &Path, above: usize) -> String {
 
 /// `graphroot` of a storage.conf (containers-storage.conf(5)).
 fn graph_root(files: &LocalFiles, path: &Path) -> Option<PathBuf> {
-    let text = files.text(path).ok()??;
-    let value = text.lines().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim() == "graphroot").then(|| value.trim().trim_matches('"').to_owned())
-    })?;
+    let file: toml::Table = files.text(path).ok()??.parse().ok()?;
+    let value = file.get("storage")?.get("graphroot")?.as_str()?;
     Some(PathBuf::from(value)).filter(|path| path.is_absolute())
 }
 
@@ -300,11 +312,18 @@ mod tests {
             ["docker web", "podman train", "containerd default/c1"]
         );
         assert!(not_seen.is_empty());
+        // A damaged file is no container without devices, and one whose name is not known has its ID.
+        write(&format!("{docker}/a3/hostconfig.json"), "{");
+        write(&format!("{docker}/a4/hostconfig.json"), request);
+        let (containers, not_seen) = of_root(&host, &files, None);
+        assert!(containers.iter().any(|c| c.name == "a4"));
+        assert_eq!(not_seen.len(), 1, "{not_seen:?}");
+        fs::remove_dir_all(dir.path().join(docker).join("a3")).unwrap();
 
         let data = [PathBuf::from("/var/lib")];
         write(
             "etc/alice/containers/storage.conf",
-            "[storage]\ngraphroot = \"/var/lib/containers/storage\"\n",
+            "[storage]\ngraphroot = \"/var/lib/containers/storage\" # moved\n",
         );
         let config = [PathBuf::from("/etc/alice")];
         let (containers, _) = of_user(&files, &config, &data);

@@ -56,7 +56,12 @@ impl LocalFiles {
     /// fault of the host.
     pub fn open(root: &Root) -> io::Result<Self> {
         let root = Root::open(root.path())?;
-        let table = root.read_to_string(MOUNTS).unwrap_or_default();
+        // A directory tree has no table. A mount point need not be UTF-8, and a user can make one by FUSE.
+        let table = match root.read(MOUNTS) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            table => table?,
+        };
+        let table = String::from_utf8_lossy(&table);
         let mounts = table.lines().filter_map(mount);
         // We were started from the file system of `/`, so it answers, whatever its type.
         let mounts = mounts.filter(|m| m.point != Path::new("/")).collect();
@@ -88,8 +93,10 @@ impl LocalFiles {
         Ok(self.resolve(path)?.is_some())
     }
 
-    /// The files that match a shell pattern.
-    pub fn matching(&self, pattern: &Path) -> Result<Vec<PathBuf>, NotSeen> {
+    /// The files that match a shell pattern, and what could not be examined for it: one directory or link that cannot be
+    /// read does not hide the others.
+    pub fn matching(&self, pattern: &Path) -> (Vec<PathBuf>, Vec<NotSeen>) {
+        let mut not_seen = Vec::new();
         let mut paths = vec![PathBuf::from("/")];
         for part in pattern.components() {
             let Component::Normal(part) = part else {
@@ -104,7 +111,10 @@ impl LocalFiles {
             }
             let mut matched = Vec::new();
             for dir in paths {
-                let names = self.names(&dir)?;
+                let names = self.names(&dir).unwrap_or_else(|unseen| {
+                    not_seen.push(unseen);
+                    Vec::new()
+                });
                 let fitting = names.iter().filter(|name| glob::fits(&text, name));
                 matched.extend(fitting.map(|name| dir.join(name)));
             }
@@ -112,11 +122,13 @@ impl LocalFiles {
         }
         let mut present = Vec::new();
         for path in paths {
-            if self.exists(&path)? {
-                present.push(path);
+            match self.exists(&path) {
+                Ok(true) => present.push(path),
+                Ok(false) => {}
+                Err(unseen) => not_seen.push(unseen),
             }
         }
-        Ok(present)
+        (present, not_seen)
     }
 
     fn names(&self, dir: &Path) -> Result<Vec<String>, NotSeen> {
@@ -274,9 +286,12 @@ mod tests {
             assert_eq!(unseen.path, Path::new(path));
             assert_eq!(unseen.why, "it is on nfs4 (/net)");
         }
-        assert!(files.matching(Path::new("/home/*/away/*")).is_err());
-        let both = files.matching(Path::new("/home/a*/f*")).unwrap();
-        assert_eq!(both, [Path::new("/home/alice/file")]);
+        let (paths, not_seen) = files.matching(Path::new("/home/*/away/*"));
+        assert_eq!((paths.len(), not_seen.len()), (0, 1));
+        // The link that leads away does not hide the file beside it.
+        let (paths, not_seen) = files.matching(Path::new("/home/a*/*"));
+        assert_eq!(paths, [Path::new("/home/alice/file")]);
+        assert_eq!(not_seen.len(), 2);
     }
 
     #[test]
@@ -305,6 +320,15 @@ mod tests {
         assert!(files.exists(Path::new("/net/bob")).unwrap());
         let (_dir, files) = tree("9 1 0:1 / /with\\040blank rw - nfs x rw\n");
         assert!(files.exists(Path::new("/with blank/x")).is_err());
+    }
+
+    #[test]
+    fn a_mount_point_that_is_not_utf_8_hides_no_other() {
+        let (dir, _) = tree("");
+        let table = b"9 1 0:1 / /mnt/\xff rw - fuse.x x rw\n10 1 0:2 / /net rw - nfs x rw\n";
+        fs::write(dir.path().join("proc/self/mountinfo"), table).unwrap();
+        let files = LocalFiles::open(&Root::open(dir.path()).unwrap()).unwrap();
+        assert!(files.exists(Path::new("/net/bob")).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! specs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use gpu_inject::generate::SPEC_PATH;
@@ -30,8 +31,8 @@ const UNITS: &[&str] = &[
 const SPECS: &[&str] = &["/etc/cdi/*"];
 /// The same for a user's specs, below `XDG_CONFIG_HOME`.
 const USER_UNITS: &[&str] = &["systemd/user/*.service", "systemd/user/*.service.d/*.conf"];
-/// Our own units, which are removed with our packages. A drop-in of the user may name our program.
-const OWN_UNITS: &str = "gpusetup-";
+/// Our own units, which are removed with our packages, as are drop-ins for them.
+const OWN_UNITS: &[&str] = &["gpusetup-cdi.service", "gpusetup-cdi.path"];
 
 /// A place and the pattern of its files.
 pub type SearchPattern = (SearchKind, PathBuf);
@@ -64,14 +65,16 @@ pub fn user_patterns() -> Vec<&'static str> {
     [engines::user_config_patterns(), USER_UNITS.to_vec()].concat()
 }
 
-/// Whether a file belongs to one of our own units, or is the CDI spec that these make and that goes with the package. Who
-/// uses the spec's devices is a question of its own.
+/// Whether a file is one of our own units or a drop-in for one, or the CDI spec that our service makes: they are removed
+/// with the package. Containers that use the spec's devices are searched for separately.
 pub fn is_ours(path: &Path) -> bool {
+    let is_own_unit = |part: &OsStr| {
+        let part = part.to_string_lossy();
+        OWN_UNITS.contains(&part.strip_suffix(".d").unwrap_or(&part))
+    };
     path == Path::new(SPEC_PATH)
         || path == Path::new("/run/cdi/nvidia.yaml")
-        || path
-            .iter()
-            .any(|part| part.to_string_lossy().starts_with(OWN_UNITS))
+        || path.iter().any(is_own_unit)
 }
 
 /// Each file that needs our packages, once, with the word that shows it; and the places that were not examined.
@@ -84,10 +87,8 @@ pub fn matches(
     let mut word_by_path = BTreeMap::new();
     let mut not_seen = Vec::new();
     for (place, pattern) in patterns {
-        let paths = files.matching(pattern).unwrap_or_else(|unseen| {
-            not_seen.push(unseen);
-            Vec::new()
-        });
+        let (paths, unseen) = files.matching(pattern);
+        not_seen.extend(unseen);
         for path in paths {
             if word_by_path.contains_key(&path) {
                 continue;
@@ -116,5 +117,12 @@ mod tests {
         assert!(is_ours(Path::new("/var/run/cdi/nvidia.yaml")));
         assert!(is_ours(Path::new("/run/cdi/nvidia.yaml")));
         assert!(!is_ours(Path::new("/etc/cdi/nvidia.yaml")));
+    }
+
+    #[test]
+    fn a_unit_of_the_administrator_is_not_ours_by_its_name() {
+        let dir = Path::new("/etc/systemd/system");
+        assert!(is_ours(&dir.join("gpusetup-cdi.service.d/site.conf")));
+        assert!(!is_ours(&dir.join("gpusetup-train.service")));
     }
 }

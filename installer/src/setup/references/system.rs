@@ -8,7 +8,7 @@ use super::local_files::LocalFiles;
 use super::reference::{Reference, ReferenceKind, References, Removal, add_containers, fix};
 use super::search::{self, SearchKind};
 use super::{containers, words};
-use crate::engines;
+use crate::engines::{self, docker};
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::model::package::Package;
@@ -117,16 +117,9 @@ pub fn add(
         });
     }
     if removal.takes_devices() {
-        let data = data_root(files);
+        let data = docker::system_data_root(host);
         let (containers, not_seen) = containers::of_root(host, files, data.as_deref());
         references.add_not_seen(not_seen);
         add_containers(containers, None, references);
     }
-}
-
-/// Docker's data directory, if daemon.json moves it.
-fn data_root(files: &LocalFiles) -> Option<PathBuf> {
-    let text = files.text(Path::new("/etc/docker/daemon.json")).ok()??;
-    let file: serde_json::Value = serde_json::from_str(&text).ok()?;
-    file["data-root"].as_str().map(PathBuf::from)
 }

@@ -41,7 +41,7 @@ fn of_user(files: &LocalFiles, removal: &Removal, account: &Account) -> Referenc
     let mut account = account.clone();
     let mut unseen = account.drop_unseen(files);
     // Directories that cannot be read were dropped above, but a single environment file may still be unreadable.
-    unseen.extend(account.add_environment_files(files).err());
+    unseen.extend(account.add_environment_files(files));
     unseen.extend(account.drop_unseen(files));
     references.add_not_seen(unseen);
     let mut written: Vec<PathBuf> = Vec::new();
