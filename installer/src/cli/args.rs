@@ -25,6 +25,14 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
     ("5", "another run holds the lock"),
     ("6", "host not supported, or no driver is loaded"),
     (
+        "7",
+        "partly done, or not verified; the last line says what is not",
+    ),
+    (
+        "8",
+        "containers that ran before do not run; the last line says which",
+    ),
+    (
         "101",
         "an error in gpusetup itself; gpusetup recover puts back
 what it had begun",
@@ -493,12 +501,14 @@ mod tests {
             Exit::Usage,
             Exit::Locked,
             Exit::Unsupported,
+            Exit::Partly,
+            Exit::ContainersDown,
             Exit::Interrupted,
         ]
         .map(|exit| exit.number().to_string())
         .into();
         // A panic's code is Rust's own.
-        codes.insert(7, "101".into());
+        codes.insert(9, "101".into());
         assert_eq!(explained, codes);
     }
 }

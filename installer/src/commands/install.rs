@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
 use crate::model::setup_options::SetupOptions;
+use crate::model::still_down;
 use crate::render::{json, plan};
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
@@ -22,7 +23,7 @@ use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
+use crate::transaction::run::{self, Ended, RunOptions};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -66,7 +67,7 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &[], false)
+            json::document(Some(&plan), !plan.is_empty(), &Ended::default(), false)
         ));
     }
     Ok(Exit::if_found(!plan.is_empty()))
@@ -102,7 +103,12 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     if plan.is_empty() {
         run::note(host, &plan)?;
         if common.json {
-            let document = json::document(Some(&plan), session.recovered.is_some(), &[], true);
+            let document = json::document(
+                Some(&plan),
+                session.recovered.is_some(),
+                &Ended::default(),
+                true,
+            );
             stdio::result(&format!("{document}\n"));
         }
         return Ok(Exit::Done);
@@ -119,20 +125,28 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         verify: !args.no_verify && request.restart,
     };
     let started = Instant::now();
-    let verified = run::apply(&session.context(), &mut plan, how)?;
+    let ended = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &verified, request.restart)
+            json::document(Some(&plan), true, &ended, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, request.restart, host.is_live());
-        let done = format!("Done{}.", progress::elapsed(started));
+        let taken = progress::elapsed(started);
+        let done = if ended.down.is_empty() {
+            format!("Done{taken}.")
+        } else {
+            format!(
+                "Set up{taken}, but {}.",
+                still_down::with_command(&ended.down)
+            )
+        };
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(Exit::Done)
+    Ok(Exit::if_down(!ended.down.is_empty()))
 }
 
 /// Which engines the user wants to set up.

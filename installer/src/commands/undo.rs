@@ -7,6 +7,7 @@ use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::model::still_down;
 use crate::render::{json, plan};
 use crate::setup::undo_planner;
 use crate::terminal::progress::Progress;
@@ -14,7 +15,7 @@ use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
+use crate::transaction::run::{self, Ended, RunOptions};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -25,7 +26,10 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
     let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
         if common.json {
-            stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
+            stdio::result(&format!(
+                "{}\n",
+                json::document(None, false, &Ended::default(), true)
+            ));
         } else {
             stdio::result(NOTHING);
         }
@@ -50,16 +54,19 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         restart,
         verify: false,
     };
-    run::undo(&session.context(), &mut plan, &receipt, how)?;
+    let ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &[], restart)
+            json::document(Some(&plan), true, &ended, restart)
         ));
-    } else {
+    } else if ended.down.is_empty() {
         stdio::result("Done: this host is as it was before gpusetup.\n");
+    } else {
+        let text = format!("Undone, but {}.", still_down::with_command(&ended.down));
+        stdio::result(&Screen::output(common.plain).paragraph("", 0, &text));
     }
-    Ok(Exit::Done)
+    Ok(Exit::if_down(!ended.down.is_empty()))
 }
 
 /// `--dry-run`: shows what undo would do or why it would refuse. Returns 2 if there is something
@@ -78,7 +85,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
         ensure_harmless(host, plan, args)?;
     }
     if common.json {
-        let document = json::document(plan.as_ref(), changes, &[], restart);
+        let document = json::document(plan.as_ref(), changes, &Ended::default(), restart);
         stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
         stdio::result(&format!(

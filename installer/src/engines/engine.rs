@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
+use crate::model::still_down::StillDown;
 
 /// Whether an engine is ours to set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -191,9 +192,9 @@ pub trait Engine: Any + Send + Sync {
     }
 
     /// Starts the containers that our restart stopped and that the engine did not start again by
-    /// itself.
-    fn start_again(&self, _host: &Host, _stopped: &[String]) -> Result<(), Error> {
-        Ok(())
+    /// itself. Returns those that do not run in the end.
+    fn start_again(&self, _host: &Host, _stopped: &[String]) -> Vec<StillDown> {
+        Vec::new()
     }
 
     /// A warning about what the engine still has in memory after a rollback by reload; `None` if

@@ -18,6 +18,10 @@ pub enum Exit {
     Locked = 5,
     /// This host cannot be set up.
     Unsupported = 6,
+    /// Partly done, or done and not verified.
+    Partly = 7,
+    /// Containers that ran before do not run.
+    ContainersDown = 8,
     /// Interrupted; everything is as it was before.
     Interrupted = 130,
 }
@@ -31,6 +35,15 @@ impl Exit {
     /// [`Self::Failed`] if something is wrong.
     pub fn if_failed(is_failed: bool) -> Self {
         if is_failed { Self::Failed } else { Self::Done }
+    }
+
+    /// [`Self::ContainersDown`] if containers that ran before do not run.
+    pub fn if_down(is_down: bool) -> Self {
+        if is_down {
+            Self::ContainersDown
+        } else {
+            Self::Done
+        }
     }
 
     /// Its number.

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::mask;
 use crate::error::Error;
 use crate::model::change::Change;
+use crate::model::still_down::StillDown;
 use crate::transaction::plan::Plan;
-use crate::verify::Verified;
+use crate::transaction::run::Ended;
 
 /// The document of a plan or of a run that ended well.
-pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], restart: bool) -> Value {
+pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool) -> Value {
     let none = Vec::new();
     let changes = plan.map_or(&none, |p| &p.changes);
     let header = |c: &Change, there: bool| {
@@ -38,7 +39,8 @@ pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], resta
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
         "diff": diff,
-        "verified": verified,
+        "verified": ended.verified,
+        "containers_down": ended.down,
     })
 }
 
@@ -48,6 +50,10 @@ pub fn failure(error: &Error) -> Value {
         Error::RollbackIncomplete { left, .. } => left.clone(),
         _ => Vec::new(),
     };
+    let down: &[StillDown] = match error {
+        Error::ContainersDown { down, .. } => down,
+        _ => &[],
+    };
     json!({
         "schema": 1,
         "changed": !left.is_empty(),
@@ -55,6 +61,7 @@ pub fn failure(error: &Error) -> Value {
         "msg": error.to_string(),
         "fix": error.fix(),
         "left": left,
+        "containers_down": down,
         "exit_code": error.exit().number(),
     })
 }

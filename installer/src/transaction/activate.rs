@@ -9,6 +9,7 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::service::{Verb, daemon_reload};
 use crate::host::{Host, threads};
+use crate::model::still_down::{self, StillDown};
 use crate::terminal::context::RunContext;
 use crate::terminal::progress::{self, Progress};
 use crate::transaction::journal::{Journal, StartedRestart};
@@ -40,13 +41,14 @@ pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Er
 }
 
 /// Makes the files of a plan take effect. Each engine is recorded in the journal before its service
-/// is touched, so that a recovery restarts no other engine.
+/// is touched, so that a recovery restarts no other engine. Returns the containers that do not run
+/// again.
 pub fn activate(
     context: &RunContext,
     plan: &Plan,
     journal: &mut Journal,
     states: &mut States,
-) -> Result<(), Error> {
+) -> Result<Vec<StillDown>, Error> {
     let &RunContext {
         host,
         signals,
@@ -57,6 +59,7 @@ pub fn activate(
         journal.store(host)?;
         daemon_reload(host, journal.units.iter())?;
     }
+    let mut down = Vec::new();
     for (engine, activation) in &plan.engines {
         let Some((of, verb)) = activation.of() else {
             continue;
@@ -84,45 +87,64 @@ pub fn activate(
             continue;
         }
         progress.doing(&format!("starting the containers of {name} again"));
-        match engine.start_again(host, &started.stops) {
-            Ok(()) => progress.done(&format!("{name}: {}", up(&started.stops))),
+        let still = engine.start_again(host, &started.stops);
+        if still.is_empty() {
+            progress.done(&format!("{name}: {}", up(&started.stops)));
+        } else {
             // No reason to roll back: that would stop the other containers once more.
-            Err(e) => progress.warn(&e.to_string()),
+            progress.warn(&format!("{name}: {}", still_down::listed(&still)));
         }
+        down.extend(still);
     }
-    Ok(())
+    Ok(down)
+}
+
+/// What an attempt to make restored files take effect has left.
+#[derive(Debug, Default)]
+pub struct Remaining {
+    /// What could not be put back.
+    pub left: Vec<String>,
+    /// Containers that ran before and do not run again.
+    pub down: Vec<StillDown>,
 }
 
 /// Makes restored files take effect, for each engine whose restart or reload had begun. An engine
-/// that is no longer detected still has its service. Returns what failed.
+/// that is no longer detected still has its service.
 pub fn activate_again(
     host: &Host,
     engines: &[&dyn Engine],
     journal: &Journal,
     progress: &Progress,
-) -> Vec<String> {
-    let mut left = Vec::new();
+) -> Remaining {
+    let mut remaining = Remaining::default();
     if let Err(e) = daemon_reload(host, journal.units.iter()) {
-        left.push(format!("systemctl daemon-reload: {e}"));
+        remaining.left.push(format!("systemctl daemon-reload: {e}"));
     }
     for started in &journal.begun {
         let engine = engines.iter().find(|e| e.facts().name == started.engine);
         let engine = engine.copied();
-        let back = take_effect(host, engine, started, progress)
-            .and_then(|()| engine.map_or(Ok(()), |e| e.start_again(host, &started.stops)));
-        if let Err(e) = back {
-            left.push(format!(
+        if let Err(e) = take_effect(host, engine, started, progress) {
+            remaining.left.push(format!(
                 "{}: {e}",
                 started.service.restart_command().join(" ")
             ));
             continue;
         }
         let done = format!("{} {}", started.verb().past_tense(), started.engine);
+        let still = engine.map_or_else(Vec::new, |e| e.start_again(host, &started.stops));
         if started.stops.is_empty() {
             progress.back(&done);
-        } else {
+        } else if still.is_empty() {
             progress.back(&format!("{done}: running, {}", up(&started.stops)));
+        } else {
+            progress.back(&format!("{done}: running"));
+            progress.warn(&format!(
+                "{}: {}",
+                started.engine,
+                still_down::listed(&still)
+            ));
         }
+        remaining.down.extend(still);
         let is_reload = started.verb() == Verb::Reload;
         if let Some(stale) = engine
             .filter(|_| is_reload)
@@ -131,7 +153,7 @@ pub fn activate_again(
             progress.warn(&stale);
         }
     }
-    left
+    remaining
 }
 
 /// Restarts or reloads the service, then waits until the engine answers.

@@ -2,6 +2,7 @@
 //! set up.
 
 pub(crate) mod client;
+mod comeback;
 mod containers;
 pub(crate) mod context;
 pub(crate) mod daemon_json;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::{Client, DaemonInfo};
+use comeback::Patience;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use places::CONFIG;
@@ -37,6 +39,7 @@ use crate::host::user::User;
 use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
+use crate::model::still_down::StillDown;
 
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
@@ -365,8 +368,8 @@ impl Engine for Docker {
         }
     }
 
-    fn start_again(&self, host: &Host, stopped: &[String]) -> Result<(), Error> {
-        containers::start_again(host, &self.client, stopped)
+    fn start_again(&self, host: &Host, stopped: &[String]) -> Vec<StillDown> {
+        comeback::start_again(host, &self.client, stopped, Patience::USUAL)
     }
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {
