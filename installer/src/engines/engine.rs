@@ -9,6 +9,7 @@ use crate::engines::activation::Activation;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 use crate::model::still_down::StillDown;
@@ -178,6 +179,16 @@ pub trait Engine: Any + Send + Sync {
     /// What must happen after `changes` were written or rolled back.
     fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
         Activation::default()
+    }
+
+    /// The service that runs its daemon; `None` for an engine without one.
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        None
+    }
+
+    /// Whether no container would notice that its daemon is stopped, as far as anybody can tell.
+    fn is_idle(&self, _host: &Host) -> bool {
+        true
     }
 
     /// Containers, running or stopped, that could not start again without what we set up:

@@ -9,6 +9,7 @@ mod clients;
 pub(crate) mod containerd;
 pub(crate) mod crio;
 pub mod docker;
+pub mod down;
 pub mod engine;
 mod k0s;
 mod k3s;

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::service::{Verb, daemon_reload};
@@ -14,6 +15,7 @@ use crate::terminal::context::RunContext;
 use crate::terminal::progress::{self, Progress};
 use crate::transaction::journal::{Journal, StartedRestart};
 use crate::transaction::plan::Plan;
+use crate::transaction::receipt::Receipt;
 use crate::transaction::states::{RunState, States};
 
 /// Runs the engines' own checkers in parallel: each takes as long as its daemon takes to start.
@@ -59,27 +61,31 @@ pub fn activate(
         journal.store(host)?;
         daemon_reload(host, journal.units.iter())?;
     }
-    let mut down = Vec::new();
+    let earlier = Receipt::load(host)?.unwrap_or_default();
+    let mut still_down = Vec::new();
     for (engine, activation) in &plan.engines {
         let Some((of, verb)) = activation.of() else {
             continue;
         };
         signals.ensure_none()?;
         let began = Instant::now();
+        let was_down = down::why(host, &**engine).is_some();
         let started = StartedRestart {
             engine: engine.facts().name.clone(),
             service: of.service.clone(),
             reload: verb == Verb::Reload,
+            was_down,
+            is_started_by_us: was_down || earlier.has_started(host, &of.service),
             // Some containers of the plan may have ended since. Those that ended by themselves are
             // not started again.
             stops: match verb {
-                Verb::Reload => Vec::new(),
+                Verb::Reload | Verb::Stop => Vec::new(),
                 Verb::Restart => engine.stopping(host, activation.stopped()),
             },
         };
         journal.begun.push(started.clone());
         journal.store(host)?;
-        take_effect(host, Some(&**engine), &started, progress)?;
+        take_effect(host, Some(&**engine), &started, verb, progress)?;
         states.reach(&started.engine, RunState::Activated);
         let (name, taken) = (&started.engine, progress::elapsed(began));
         progress.done(&format!("{name} {}{taken}", verb.past_tense()));
@@ -94,9 +100,9 @@ pub fn activate(
             // No reason to roll back: that would stop the other containers once more.
             progress.warn(&format!("{name}: {}", still_down::listed(&still)));
         }
-        down.extend(still);
+        still_down.extend(still);
     }
-    Ok(down)
+    Ok(still_down)
 }
 
 /// What an attempt to make restored files take effect has left.
@@ -123,14 +129,14 @@ pub fn activate_again(
     for started in &journal.begun {
         let engine = engines.iter().find(|e| e.facts().name == started.engine);
         let engine = engine.copied();
-        if let Err(e) = take_effect(host, engine, started, progress) {
+        if let Err(e) = take_effect(host, engine, started, started.verb_back(), progress) {
             remaining.left.push(format!(
                 "{}: {e}",
                 started.service.restart_command().join(" ")
             ));
             continue;
         }
-        let done = format!("{} {}", started.verb().past_tense(), started.engine);
+        let done = format!("{} {}", started.verb_back().past_tense(), started.engine);
         let still = engine.map_or_else(Vec::new, |e| e.start_again(host, &started.stops));
         if started.stops.is_empty() {
             progress.back(&done);
@@ -145,7 +151,7 @@ pub fn activate_again(
             ));
         }
         remaining.down.extend(still);
-        let is_reload = started.verb() == Verb::Reload;
+        let is_reload = started.verb_back() == Verb::Reload;
         if let Some(stale) = engine
             .filter(|_| is_reload)
             .and_then(|e| e.stale_after_reload(host))
@@ -156,17 +162,20 @@ pub fn activate_again(
     remaining
 }
 
-/// Restarts or reloads the service, then waits until the engine answers.
+/// Restarts, reloads or stops the service, then waits until the engine answers.
 fn take_effect(
     host: &Host,
     engine: Option<&dyn Engine>,
     started: &StartedRestart,
+    verb: Verb,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let verb = started.verb();
     progress.doing(&format!("{} {}", verb.doing(), started.engine));
     started.service.carry_out(verb, host)?;
-    engine.map_or(Ok(()), |e| e.health(host))
+    match engine {
+        Some(engine) if verb != Verb::Stop => engine.health(host),
+        _ => Ok(()),
+    }
 }
 
 fn up(containers: &[String]) -> String {

@@ -51,6 +51,7 @@ pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<E
             asked: options,
             ..Receipt::default()
         });
+        receipt.note_starts(context.host, &journal.begun);
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
             receipt: Some(receipt),

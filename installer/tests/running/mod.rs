@@ -39,7 +39,7 @@ impl Running {
         let host = Host::untouched_in(Tree::for_programs(ROOM), Base::Debian)?;
         let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in");
         install(busybox, &host.path("bin/busybox"));
-        for applet in ["sh", "cat", "grep", "mv", "sleep"] {
+        for applet in ["sh", "cat", "grep", "mv", "rm", "sleep"] {
             host.link(&format!("bin/{applet}"), "busybox");
         }
         for name in [
@@ -83,6 +83,8 @@ impl Running {
         host.write("state/containers", "web\ndb\ncache\n");
         host.write("state/log", "");
         host.write("state/busy", "0");
+        host.write("state/invocation", "1");
+        host.write("state/started", "4102444800");
         let socket = host.path("run/containerd/containerd.sock");
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let listener = UnixListener::bind(socket).unwrap();
@@ -94,6 +96,17 @@ impl Running {
         let started = process::Command::new(&first[0]).args(&first[1..]).status();
         assert!(started.unwrap().success());
         Some(running)
+    }
+
+    /// Whether the stand-in of docker runs.
+    pub fn docker_runs(&self) -> bool {
+        self.host.path("state/docker-info").exists()
+    }
+
+    /// Stops it, as its administrator does.
+    pub fn stop_docker(&self) {
+        fs::remove_file(self.host.path("state/docker-info")).unwrap();
+        self.host.write("state/containers", "");
     }
 
     pub fn chroot(&self, argv: &[&str]) -> Vec<String> {

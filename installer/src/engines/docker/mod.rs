@@ -82,6 +82,24 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     engines
 }
 
+fn service_of(user: Option<&User>) -> Service {
+    Service {
+        name: "docker.service".into(),
+        manager: match user {
+            Some(_) => Manager::SystemdUser,
+            None => Manager::Systemd,
+        },
+    }
+}
+
+/// Whether no dockerd runs, as its service's manager says. One that somebody started by hand runs
+/// although its service does not.
+fn is_down(host: &Host, user: Option<&User>) -> bool {
+    let pid = host.root().read_to_string(PIDFILE).unwrap_or_default();
+    let by_hand = || !pid.is_empty() && host.root().exists(format!("/proc/{}", pid.trim()));
+    service_of(user).is_down(host) && !by_hand()
+}
+
 /// The socket that plain `docker` should use for the user who runs gpusetup: their own Docker's if
 /// they have one, or else the system's.
 pub fn own_socket(host: &Host) -> String {
@@ -137,7 +155,9 @@ impl Docker {
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
-            let info = host.is_live().then(|| client.info(host));
+            // Not even a question to one that does not run: its socket would start it.
+            let can_answer = host.is_live() && !is_down(host, user.as_ref());
+            let info = can_answer.then(|| client.info(host));
             (version.end(), info.unwrap_or(Answer::None))
         });
         let notes = file
@@ -169,13 +189,7 @@ impl Docker {
     }
 
     fn service(&self) -> Service {
-        Service {
-            name: "docker.service".into(),
-            manager: match self.user {
-                Some(_) => Manager::SystemdUser,
-                None => Manager::Systemd,
-            },
-        }
+        service_of(self.user.as_ref())
     }
 
     /// Its version; (0, 0), so very old, in a directory tree without its package. Fails if the
@@ -346,6 +360,15 @@ impl Engine for Docker {
                 }
             }
         }
+    }
+
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        Some(self.service())
+    }
+
+    fn is_idle(&self, host: &Host) -> bool {
+        let running = containers::running(host, &self.client);
+        running.known().is_some_and(Vec::is_empty)
     }
 
     fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
