@@ -36,6 +36,7 @@ use crate::commands::session;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::host::{headroom, limits};
+use crate::model::still_down;
 use crate::render::json;
 use crate::terminal::screen::Screen;
 use crate::terminal::{logging, panics, stdio};
@@ -148,6 +149,14 @@ fn tell(error: &Error, common: &Common) {
             );
         }
         Error::Interrupted => paragraph("", "Interrupted: nothing was changed."),
+        Error::ContainersDown { cause, down } => {
+            // As above: the cause was already printed.
+            let first = match cause {
+                Some(_) => "Everything was put back, but",
+                None => "The earlier run was put back, but",
+            };
+            paragraph("", &format!("{first} {}.", still_down::with_command(down)));
+        }
         Error::RollbackIncomplete { cause, left } => {
             paragraph("gpusetup: ", &cause.to_string());
             paragraph("", "Not everything could be put back. By hand:");

@@ -29,6 +29,10 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
         "partly done, or not verified; the last line says what is not",
     ),
     (
+        "8",
+        "containers that ran before do not run; the last line says which",
+    ),
+    (
         "101",
         "an error in gpusetup itself; gpusetup recover puts back
 what it had begun",
@@ -498,12 +502,13 @@ mod tests {
             Exit::Locked,
             Exit::Unsupported,
             Exit::Partly,
+            Exit::ContainersDown,
             Exit::Interrupted,
         ]
         .map(|exit| exit.number().to_string())
         .into();
         // A panic's code is Rust's own.
-        codes.insert(8, "101".into());
+        codes.insert(9, "101".into());
         assert_eq!(explained, codes);
     }
 }

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
 use crate::model::setup_options::SetupOptions;
+use crate::model::still_down;
 use crate::render::{json, plan};
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
@@ -22,8 +23,7 @@ use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
-use crate::verify::Outcome;
+use crate::transaction::run::{self, Ended, RunOptions};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -67,7 +67,7 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &Outcome::default(), false)
+            json::document(Some(&plan), !plan.is_empty(), &Ended::default(), false)
         ));
     }
     Ok(Exit::if_found(!plan.is_empty()))
@@ -106,7 +106,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
             let document = json::document(
                 Some(&plan),
                 session.recovered.is_some(),
-                &Outcome::default(),
+                &Ended::default(),
                 true,
             );
             stdio::result(&format!("{document}\n"));
@@ -126,24 +126,33 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         verify: !args.no_verify && request.restart,
     };
     let started = Instant::now();
-    let outcome = run::apply(&session.context(), &mut plan, how)?;
+    let ended = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &outcome, request.restart)
+            json::document(Some(&plan), true, &ended, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, request.restart, host.is_live());
         let taken = progress::elapsed(started);
-        let done = match &*outcome.reasons().join("; ") {
-            "" => format!("Done{taken}."),
-            reasons => format!("Set up{taken}, but not verified: {reasons}."),
-        };
+        let done = last_line(&ended, &taken);
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
+    Ok(ended.exit())
+}
+
+/// What was done, and what was not.
+fn last_line(ended: &Ended, taken: &str) -> String {
+    let reasons = ended.outcome.reasons().join("; ");
+    let not_verified = (!reasons.is_empty()).then(|| format!("not verified: {reasons}"));
+    let down = (!ended.down.is_empty()).then(|| still_down::with_command(&ended.down));
+    let buts: Vec<String> = not_verified.into_iter().chain(down).collect();
+    match buts.as_slice() {
+        [] => format!("Done{taken}."),
+        buts => format!("Set up{taken}, but {}.", buts.join("; and ")),
+    }
 }
 
 /// Which engines the user wants to set up.

@@ -8,6 +8,7 @@ use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::model::still_down;
 use crate::render::{json, plan};
 use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
@@ -15,8 +16,7 @@ use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
-use crate::verify::Outcome;
+use crate::transaction::run::{self, Ended, RunOptions};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -30,7 +30,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         if common.json {
             stdio::result(&format!(
                 "{}\n",
-                json::document(None, false, &Outcome::default(), true)
+                json::document(None, false, &Ended::default(), true)
             ));
         } else {
             stdio::result(NOTHING);
@@ -57,17 +57,20 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         restart,
         verify: false,
     };
-    run::undo(&session.context(), &mut plan, &receipt, how)?;
+    let ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
     ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &Outcome::default(), restart)
+            json::document(Some(&plan), true, &ended, restart)
         ));
-    } else {
+    } else if ended.down.is_empty() {
         stdio::result("Done: this host is as it was before gpusetup.\n");
+    } else {
+        let text = format!("Undone, but {}.", still_down::with_command(&ended.down));
+        stdio::result(&Screen::output(common.plain).paragraph("", 0, &text));
     }
-    Ok(Exit::Done)
+    Ok(ended.exit())
 }
 
 /// Searches the files that engines read, as they are now: fails if one still names our programs.
@@ -99,7 +102,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
         ensure_harmless(host, plan, args)?;
     }
     if common.json {
-        let document = json::document(plan.as_ref(), changes, &Outcome::default(), restart);
+        let document = json::document(plan.as_ref(), changes, &Ended::default(), restart);
         stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
         stdio::result(&format!(

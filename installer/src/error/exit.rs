@@ -21,6 +21,8 @@ pub enum Exit {
     Unsupported = 6,
     /// Partly done, or done and not verified.
     Partly = 7,
+    /// Containers that ran before do not run.
+    ContainersDown = 8,
     /// Interrupted; everything is as it was before.
     Interrupted = 130,
 }

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::mask;
 use crate::error::Error;
 use crate::model::change::Change;
+use crate::model::still_down::StillDown;
 use crate::transaction::plan::Plan;
-use crate::verify::Outcome;
+use crate::transaction::run::Ended;
 
 /// The document of a plan or of a run that ended well.
-pub fn document(plan: Option<&Plan>, changed: bool, outcome: &Outcome, restart: bool) -> Value {
+pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool) -> Value {
     let none = Vec::new();
     let changes = plan.map_or(&none, |p| &p.changes);
     let header = |c: &Change, there: bool| {
@@ -38,9 +39,10 @@ pub fn document(plan: Option<&Plan>, changed: bool, outcome: &Outcome, restart: 
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
         "diff": diff,
-        "verified": outcome.verified,
-        "not_verified": outcome.engines_not_verified(),
-        "not_verified_why": outcome.not_verified,
+        "verified": ended.outcome.verified,
+        "not_verified": ended.outcome.engines_not_verified(),
+        "not_verified_why": ended.outcome.not_verified,
+        "containers_down": ended.down,
     })
 }
 
@@ -51,6 +53,10 @@ pub fn failure(error: &Error) -> Value {
         Error::StillNamed { undone, places } => (places.clone(), *undone),
         _ => (Vec::new(), false),
     };
+    let down: &[StillDown] = match error {
+        Error::ContainersDown { down, .. } => down,
+        _ => &[],
+    };
     json!({
         "schema": 1,
         "changed": changed,
@@ -58,6 +64,7 @@ pub fn failure(error: &Error) -> Value {
         "msg": error.to_string(),
         "fix": error.fix(),
         "left": left,
+        "containers_down": down,
         "exit_code": error.exit().number(),
     })
 }

@@ -54,12 +54,20 @@ pub struct StartedRestart {
     pub reload: bool,
     /// Containers that ran before, and that the restart stops.
     pub stops: Vec<String>,
+    /// It did not run before, so a rollback stops it.
+    #[serde(default)]
+    pub was_down: bool,
+    /// It runs because gpusetup started it, now or in an earlier run.
+    #[serde(default)]
+    pub is_started_by_us: bool,
 }
 
 impl StartedRestart {
-    /// Whether it was a restart or a reload.
-    pub fn verb(&self) -> Verb {
-        if self.reload {
+    /// What brings it back to the state before.
+    pub fn verb_back(&self) -> Verb {
+        if self.was_down {
+            Verb::Stop
+        } else if self.reload {
             Verb::Reload
         } else {
             Verb::Restart

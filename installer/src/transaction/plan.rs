@@ -125,7 +125,7 @@ impl Plan {
 
     /// Services whose unit files change, so that their manager must read them again.
     pub fn reloads(&self) -> Vec<Service> {
-        let activated = self.engines.iter().filter_map(|(_, a)| Some(a.of()?.0));
+        let activated = self.engines.iter().filter_map(|(_, a)| a.activated());
         let changed = activated.filter(|of| of.unit_changes);
         let mut services: Vec<Service> = changed.map(|of| of.service.clone()).collect();
         // A drop-in `UNIT.d/NAME.conf` of a unit that belongs to no engine.

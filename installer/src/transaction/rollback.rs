@@ -9,9 +9,10 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{MergeKind, Side};
+use crate::model::still_down;
 use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
-use crate::transaction::activate::activate_again;
+use crate::transaction::activate::{Remaining, activate_again};
 use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};
@@ -34,20 +35,21 @@ fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<S
 
 /// Rolls the run back and returns what could not be rolled back. If anything is left, the journal
 /// stays for `recover`.
-pub fn roll_back(context: &RunContext, plan: &mut Plan, journal: &Journal) -> Vec<String> {
+pub fn roll_back(context: &RunContext, plan: &mut Plan, journal: &Journal) -> Remaining {
     let &RunContext { host, progress, .. } = context;
     let mut left = roll_back_files(host, journal, progress);
     if !journal.begun.is_empty() {
         plan.read_again(host);
     }
     let engines: Vec<&dyn Engine> = plan.engines.iter().map(|(engine, _)| &**engine).collect();
-    left.extend(activate_again(host, &engines, journal, progress));
+    let Remaining { left: more, down } = activate_again(host, &engines, journal, progress);
+    left.extend(more);
     if left.is_empty()
         && let Err(e) = journal::delete(host)
     {
         left.push(format!("{}: {e}", host.state(JOURNAL).display()));
     }
-    left
+    Remaining { left, down }
 }
 
 /// A run that died and has now been rolled back or finished.
@@ -72,7 +74,7 @@ pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Rec
 /// receipt. `None` if there was no such run.
 pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
     recover_from_journal(host, progress).map_err(|cause| match cause {
-        whole @ Error::RollbackIncomplete { .. } => whole,
+        whole @ (Error::RollbackIncomplete { .. } | Error::ContainersDown { .. }) => whole,
         cause => {
             let first = cause.fix().unwrap_or_else(|| "mend that".into());
             Error::RollbackIncomplete {
@@ -107,6 +109,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
     headroom::ensure_file_size(back.filter_map(|c| c.text(Side::Before)))?;
     progress.back("an earlier run did not end; putting back what it did");
     let mut left = roll_back_files(host, &journal, progress);
+    let mut down = Vec::new();
     if host.is_live() {
         let detected = if journal.begun.is_empty() {
             Vec::new()
@@ -114,13 +117,19 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
             engines::detect(host)
         };
         let engines: Vec<&dyn Engine> = detected.iter().map(|engine| &**engine).collect();
-        left.extend(activate_again(host, &engines, &journal, progress));
+        let remaining = activate_again(host, &engines, &journal, progress);
+        left.extend(remaining.left);
+        down = remaining.down;
     }
     if left.is_empty() {
         journal::delete(host)?;
         limits::end();
-        return Ok(Some(recovered));
+        return match down.as_slice() {
+            [] => Ok(Some(recovered)),
+            _ => Err(Error::ContainersDown { cause: None, down }),
+        };
     }
+    left.extend((!down.is_empty()).then(|| still_down::start_command(&down)));
     Err(Error::RollbackIncomplete {
         cause: Box::new(Error::EarlierRun),
         left,

@@ -3,11 +3,13 @@
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::error::engine_fault::EngineFault;
+use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
+use crate::model::still_down::{self, StillDown};
 use crate::terminal::context::RunContext;
-use crate::transaction::activate::{activate, check_all};
+use crate::transaction::activate::{Remaining, activate, check_all};
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -28,12 +30,28 @@ pub struct RunOptions {
     pub verify: bool,
 }
 
+/// The result of a run that was carried out.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// The results of the containers, if they were asked for.
+    pub outcome: verify::Outcome,
+    /// Containers that ran before a restart and do not run again.
+    pub down: Vec<StillDown>,
+}
+
+impl Ended {
+    /// The exit code of the command.
+    pub fn exit(&self) -> Exit {
+        match (self.down.as_slice(), self.outcome.not_verified.as_slice()) {
+            ([], []) => Exit::Done,
+            ([], _) => Exit::Partly,
+            _ => Exit::ContainersDown,
+        }
+    }
+}
+
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the error says why.
-pub fn apply(
-    context: &RunContext,
-    plan: &mut Plan,
-    how: RunOptions,
-) -> Result<verify::Outcome, Error> {
+pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<Ended, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
     let (services, options) = (plan.services(), plan.recorded_options());
     carry_out(context, plan, &earlier, how, |journal| {
@@ -47,6 +65,7 @@ pub fn apply(
             asked: options,
             ..Receipt::default()
         });
+        receipt.note_starts(context.host, &journal.begun);
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
             receipt: Some(receipt),
@@ -75,12 +94,11 @@ pub fn undo(
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
-) -> Result<(), Error> {
+) -> Result<Ended, Error> {
     carry_out(context, plan, receipt, how, |_| Commit {
         receipt: None,
         directories: receipt.directories.clone(),
     })
-    .map(drop)
 }
 
 /// Writes one file as the user asks. It is journaled like any other change, but undo does not
@@ -120,7 +138,7 @@ fn carry_out(
     receipt: &Receipt,
     how: RunOptions,
     commit: impl FnOnce(&Journal) -> Commit,
-) -> Result<verify::Outcome, Error> {
+) -> Result<Ended, Error> {
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
@@ -146,16 +164,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn carry_out(
-        &mut self,
-        commit: impl FnOnce(&Journal) -> Commit,
-    ) -> Result<verify::Outcome, Error> {
+    fn carry_out(&mut self, commit: impl FnOnce(&Journal) -> Commit) -> Result<Ended, Error> {
         self.ensure_possible()?;
         self.write()?;
-        self.activate()?;
-        let verified = self.verify()?;
+        let down = self.activate()?;
+        let outcome = self.verify()?;
         self.commit(commit)?;
-        Ok(verified)
+        Ok(Ended { outcome, down })
     }
 
     /// The preflight checks.
@@ -188,13 +203,15 @@ impl Run<'_> {
         check_all(self.context.host, self.plan, self.context.progress)
     }
 
-    fn activate(&mut self) -> Result<(), Error> {
-        if self.how.restart {
+    fn activate(&mut self) -> Result<Vec<StillDown>, Error> {
+        let down = if self.how.restart {
             let (journal, states) = (&mut self.journal, &mut self.states);
-            activate(&self.context, self.plan, journal, states)?;
-        }
+            activate(&self.context, self.plan, journal, states)?
+        } else {
+            Vec::new()
+        };
         self.states.reach_all(RunState::Activated);
-        Ok(())
+        Ok(down)
     }
 
     fn verify(&mut self) -> Result<verify::Outcome, Error> {
@@ -276,13 +293,18 @@ impl Run<'_> {
                 .warn("interrupted: putting everything back"),
             _ => self.context.progress.failed(&cause.to_string()),
         }
-        let left = roll_back(&self.context, self.plan, &self.journal);
+        let Remaining { mut left, down } = roll_back(&self.context, self.plan, &self.journal);
         let cause = Box::new(self.as_found(cause));
-        if left.is_empty() {
-            limits::end();
+        if !left.is_empty() {
+            left.extend((!down.is_empty()).then(|| still_down::start_command(&down)));
+            return Error::RollbackIncomplete { cause, left };
+        }
+        limits::end();
+        if down.is_empty() {
             return Error::RolledBack(cause);
         }
-        Error::RollbackIncomplete { cause, left }
+        let cause = Some(cause);
+        Error::ContainersDown { cause, down }
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod cdi_restart;
 pub(crate) mod client;
+mod comeback;
 mod containers;
 pub(crate) mod context;
 pub(crate) mod daemon_json;
@@ -26,6 +27,7 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 
 use client::{Client, DaemonInfo};
+use comeback::Patience;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use places::CONFIG;
@@ -42,6 +44,7 @@ use crate::host::user::User;
 use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
+use crate::model::still_down::StillDown;
 
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
@@ -82,6 +85,24 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         engines.push(Box::new(engine));
     }
     engines
+}
+
+fn service_of(user: Option<&User>) -> Service {
+    Service {
+        name: "docker.service".into(),
+        manager: match user {
+            Some(_) => Manager::SystemdUser,
+            None => Manager::Systemd,
+        },
+    }
+}
+
+/// Whether no dockerd runs, as its service's manager says. One that somebody started by hand runs
+/// although its service does not.
+fn is_down(host: &Host, user: Option<&User>) -> bool {
+    let pid = host.root().read_to_string(PIDFILE).unwrap_or_default();
+    let by_hand = || !pid.is_empty() && host.root().exists(format!("/proc/{}", pid.trim()));
+    service_of(user).is_down(host) && !by_hand()
 }
 
 /// The socket that plain `docker` should use for the user who runs gpusetup: the socket of the user's own Docker if
@@ -144,7 +165,9 @@ impl Docker {
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
-            let info = host.is_live().then(|| client.info(host));
+            // Not even a question to one that does not run: its socket would start it.
+            let can_answer = host.is_live() && !is_down(host, user.as_ref());
+            let info = can_answer.then(|| client.info(host));
             (version.end(), info.unwrap_or(Answer::None))
         });
         let notes = file
@@ -176,13 +199,7 @@ impl Docker {
     }
 
     fn service(&self) -> Service {
-        Service {
-            name: "docker.service".into(),
-            manager: match self.user {
-                Some(_) => Manager::SystemdUser,
-                None => Manager::Systemd,
-            },
-        }
+        service_of(self.user.as_ref())
     }
 
     /// Its version, which decides what must be in its file. In a directory tree without its package the version is
@@ -336,6 +353,15 @@ impl Engine for Docker {
         }
     }
 
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        Some(self.service())
+    }
+
+    fn is_idle(&self, host: &Host) -> bool {
+        let running = containers::running(host, &self.client);
+        running.known().is_some_and(Vec::is_empty)
+    }
+
     fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
@@ -355,8 +381,8 @@ impl Engine for Docker {
         }
     }
 
-    fn start_again(&self, host: &Host, stopped: &[String]) -> Result<(), Error> {
-        containers::start_again(host, &self.client, stopped)
+    fn start_again(&self, host: &Host, stopped: &[String]) -> Vec<StillDown> {
+        comeback::start_again(host, &self.client, stopped, Patience::USUAL)
     }
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {
