@@ -27,7 +27,7 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 
 use client::{Client, DaemonInfo};
-use comeback::Patience;
+use comeback::RetryTimes;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use places::CONFIG;
@@ -382,7 +382,7 @@ impl Engine for Docker {
     }
 
     fn start_again(&self, host: &Host, stopped: &[String]) -> Vec<StillDown> {
-        comeback::start_again(host, &self.client, stopped, Patience::USUAL)
+        comeback::start_again(host, &self.client, stopped, RetryTimes::USUAL)
     }
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {
