@@ -4,5 +4,4 @@
 pub mod change;
 pub mod package;
 pub mod setup_options;
-pub mod still_down;
 pub mod toolkit_traces;

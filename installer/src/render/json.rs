@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::mask;
 use crate::error::Error;
+use crate::error::still_down::StillDown;
 use crate::model::change::Change;
-use crate::model::still_down::StillDown;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::Ended;
 

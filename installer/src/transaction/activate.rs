@@ -8,14 +8,15 @@ use std::time::Instant;
 use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::still_down::{self, StillDown};
 use crate::host::service::{Verb, daemon_reload};
 use crate::host::{Host, threads};
-use crate::model::still_down::{self, StillDown};
 use crate::terminal::context::RunContext;
 use crate::terminal::progress::{self, Progress};
-use crate::transaction::journal::{Journal, StartedRestart};
+use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
+use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::states::{RunState, States};
 
 /// Runs the engines' own checkers in parallel: each takes as long as its daemon takes to start.

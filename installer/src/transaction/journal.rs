@@ -13,9 +13,10 @@ use crate::error::Error;
 use crate::files::atomic_write;
 use crate::files::attributes::Attributes;
 use crate::host::Host;
-use crate::host::service::{Service, Verb};
+use crate::host::service::Service;
 use crate::model::change::{Change, Side};
 use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Receipt};
+use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::{change_io, state_file};
 
 /// A run. On disk its entries have not been checked yet ([`crate::transaction::stored`]).
@@ -41,38 +42,6 @@ pub struct Journal<C = Change> {
     /// Files for which an older gpusetup stored no checksum.
     #[serde(skip)]
     pub unchecked: BTreeSet<PathBuf>,
-}
-
-/// A restart or reload.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StartedRestart {
-    /// Name of the engine.
-    pub engine: String,
-    /// Its service.
-    pub service: Service,
-    /// The service was reloaded, not restarted.
-    pub reload: bool,
-    /// Containers that ran before, and that the restart stops.
-    pub stops: Vec<String>,
-    /// It did not run before, so a rollback stops it.
-    #[serde(default)]
-    pub was_down: bool,
-    /// It runs because gpusetup started it, now or in an earlier run.
-    #[serde(default)]
-    pub is_started_by_us: bool,
-}
-
-impl StartedRestart {
-    /// What brings it back to the state before.
-    pub fn verb_back(&self) -> Verb {
-        if self.was_down {
-            Verb::Stop
-        } else if self.reload {
-            Verb::Reload
-        } else {
-            Verb::Restart
-        }
-    }
 }
 
 /// The last steps of a run. They can be repeated: the result is the same.

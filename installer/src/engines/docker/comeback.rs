@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::containers::running;
+use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
-use crate::model::still_down::StillDown;
 
 /// How long one `docker start` may take.
 const START: Duration = Duration::from_secs(60);
