@@ -79,7 +79,10 @@ fn ensure_nothing_left(host: &Host, undone: bool) -> Result<(), Error> {
     if left.is_empty() {
         return Ok(());
     }
-    let places = left.iter().map(ToString::to_string).collect();
+    let places: Vec<String> = left.iter().map(ToString::to_string).collect();
+    if !undone && left.iter().all(|place| place.found.is_err()) {
+        return Err(Error::Unread(places.join("; ")));
+    }
     Err(Error::StillNamed { undone, places })
 }
 
