@@ -105,6 +105,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             checks_before: false,
             restart,
             verify: false,
+            all_or_nothing: true,
         };
         ended = run::apply(&session.context_of(host), &mut mending.plan, how)?;
     }

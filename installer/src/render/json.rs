@@ -38,11 +38,13 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
         "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
+        "skipped": plan.map(|p| &p.skipped).into_iter().flatten().collect::<Vec<_>>(),
         "diff": diff,
         "verified": ended.outcome.verified,
         "not_verified": ended.outcome.engines_not_verified(),
         "not_verified_why": ended.outcome.not_verified,
         "containers_down": ended.down,
+        "left": ended.left.iter().chain(&ended.left_earlier).collect::<Vec<_>>(),
     })
 }
 

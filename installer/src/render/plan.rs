@@ -231,6 +231,7 @@ mod tests {
             warnings: Vec::new(),
             unchecked: std::collections::BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            skipped: Vec::new(),
         };
         let screen = Screen {
             utf8: false,

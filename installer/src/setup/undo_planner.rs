@@ -82,6 +82,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         warnings,
         unchecked: receipt.unchecked.clone(),
         foreign: OtherToolkits::default(),
+        skipped: Vec::new(),
     };
     Ok(Some((plan, receipt)))
 }

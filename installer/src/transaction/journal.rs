@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::files::atomic_write;
 use crate::files::attributes::Attributes;
@@ -145,6 +146,24 @@ impl Journal {
         left
     }
 
+    /// The part of this journal that is about one engine.
+    pub(super) fn part_of(&self, engine: &dyn Engine) -> Self {
+        let name = &engine.facts().name;
+        let changes = self.changes.iter().filter(|c| engine.owns(&c.path));
+        let begun = self.begun.iter().filter(|s| s.engine == *name);
+        Self {
+            changes: changes.cloned().collect(),
+            begun: begun.cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Removes the part of an engine.
+    pub(super) fn leave_out(&mut self, engine: &dyn Engine) {
+        self.changes.retain(|c| !engine.owns(&c.path));
+        self.begun.retain(|s| s.engine != engine.facts().name);
+    }
+
     /// Rolls one file back; returns whether there was anything to roll back. A file that matches neither side of the
     /// change has been changed by another program since, and is left unchanged.
     fn roll_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
@@ -168,6 +187,16 @@ pub(super) fn delete(host: &Host) -> Result<(), Error> {
     atomic_write::remove(host, &journal)?;
     let dir = journal.parent().unwrap_or(Path::new("/"));
     atomic_write::remove_dirs(host, &[dir.to_owned()])
+}
+
+/// Renames the journal of a run that is given up, so that later commands do not find it. Returns its
+/// new path.
+pub(super) fn set_aside(host: &Host) -> Result<PathBuf, Error> {
+    let journal = host.state(JOURNAL);
+    let aside = journal.with_extension("json.given-up");
+    atomic_write::rename(host, &journal, &aside)?;
+    delete(host)?;
+    Ok(aside)
 }
 
 #[cfg(test)]
