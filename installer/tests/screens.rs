@@ -5,103 +5,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
+mod running;
 mod terminal;
 
 use std::fs;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process;
+use std::path::Path;
 
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-
-use doctor_host::fixture::Tree;
-use doctor_host::{Base, DAEMON_JSON, Host};
+use doctor_host::DAEMON_JSON;
+use running::{GPUSETUP, Running};
 use terminal::picture::{self, Command};
 use terminal::{CTRL_C, Kind, Terminal, WIDE};
 
-/// Room for trees that exist at the same time, each with a gpusetup with debug information and its
-/// libraries.
-const ROOM: u64 = 2 << 30;
-const GPUSETUP: &str = "/usr/local/bin/gpusetup";
-
-/// The tree of a running host. containerd's socket listens as long as this exists.
-struct Running {
-    host: Host,
-    _containerd: UnixListener,
-}
-
 impl Running {
-    fn new() -> Option<Self> {
-        if !skips::has(&[skips::Need::Busybox]) {
-            return None;
-        }
-        let busybox = Path::new("/bin/busybox");
-        let host = Host::untouched_in(Tree::for_programs(ROOM), Base::Debian)?;
-        let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in");
-        install(busybox, &host.path("bin/busybox"));
-        for applet in ["sh", "cat", "grep", "mv", "sleep"] {
-            host.link(&format!("bin/{applet}"), "busybox");
-        }
-        for name in [
-            "sbin/dockerd",
-            "bin/docker",
-            "bin/containerd",
-            "bin/ctr",
-            "bin/podman",
-            "lib/gpu-container/cri-client",
-        ] {
-            install(&stand_in.join("engine"), &host.path(&format!("usr/{name}")));
-        }
-        for name in ["systemctl", "journalctl"] {
-            install(
-                &stand_in.join("systemctl"),
-                &host.path(&format!("usr/bin/{name}")),
-            );
-        }
-        let program = Path::new(env!("CARGO_BIN_EXE_gpusetup"));
-        install(program, &host.path(&GPUSETUP[1..]));
-        for library in libraries(program) {
-            install(
-                &library,
-                &host.path(library.strip_prefix("/").unwrap().to_str().unwrap()),
-            );
-        }
-        for (name, minor) in [("null", 3), ("urandom", 9)] {
-            let mode = Mode::from_bits_truncate(0o666);
-            mknod(
-                &host.path("dev").join(name),
-                SFlag::S_IFCHR,
-                mode,
-                makedev(1, minor),
-            )
-            .unwrap();
-        }
-        fs::create_dir_all(host.path("tmp")).unwrap();
-        // The image that is run is built from it.
-        host.write("usr/lib/gpu-container/gpu-container", "a program");
-        host.write("state/slow", "0");
-        host.write("state/slow-restart", "0");
-        host.write("state/containers", "web\ndb\ncache\n");
-        host.write("state/log", "");
-        let socket = host.path("run/containerd/containerd.sock");
-        fs::create_dir_all(socket.parent().unwrap()).unwrap();
-        let listener = UnixListener::bind(socket).unwrap();
-        let running = Self {
-            host,
-            _containerd: listener,
-        };
-        let first = running.chroot(&["/usr/bin/systemctl", "start-first", "-"]);
-        let started = process::Command::new(&first[0]).args(&first[1..]).status();
-        assert!(started.unwrap().success());
-        Some(running)
-    }
-
-    fn chroot(&self, argv: &[&str]) -> Vec<String> {
-        let tree = self.host.root().to_str().unwrap();
-        let words = ["chroot", tree].into_iter().chain(argv.iter().copied());
-        words.map(str::to_owned).collect()
-    }
-
     /// Starts gpusetup on a terminal of that kind.
     fn on(&self, kind: Kind, args: &[&str]) -> Terminal {
         let argv = self.chroot(&[&[GPUSETUP], args].concat());
@@ -115,26 +30,6 @@ impl Running {
         assert_eq!(running.on(WIDE, &install).end(), Some(0));
         Some(running)
     }
-}
-
-/// Copies a program by another process, see `fixture::copy_program`.
-fn install(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let _ = fs::remove_file(to);
-    let copied = process::Command::new("install")
-        .args(["-m", "755"])
-        .arg(from)
-        .arg(to)
-        .status();
-    assert!(copied.unwrap().success());
-}
-
-/// The libraries with which a program is linked.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let out = process::Command::new("ldd").arg(program).output().unwrap();
-    let stdout = String::from_utf8(out.stdout).unwrap();
-    let words = stdout.split_whitespace().filter(|w| w.starts_with('/'));
-    words.map(PathBuf::from).collect()
 }
 
 /// Kinds of terminals: wide and narrow, with and without colour and UTF-8, and a dumb one.
@@ -315,11 +210,28 @@ fn a_failure_and_the_way_back() {
         };
         let before = running.host.read(DAEMON_JSON);
         running.host.write("state/refuses", REFUSAL);
-        let mut terminal = running.on(kind, &["install"]);
+        let mut terminal = running.on(kind, &["install", "--all-or-nothing"]);
         go_ahead(&terminal, kind);
         let code = terminal.end().unwrap();
         golden("failure", name, &terminal, code);
         assert_eq!(code, 1, "{name}");
+        assert_eq!(running.host.read(DAEMON_JSON), before);
+    }
+}
+
+#[test]
+fn a_failure_of_one_engine() {
+    for (name, kind) in KINDS {
+        let Some(running) = Running::new() else {
+            return;
+        };
+        let before = running.host.read(DAEMON_JSON);
+        running.host.write("state/refuses", REFUSAL);
+        let mut terminal = running.on(kind, &["install"]);
+        go_ahead(&terminal, kind);
+        let code = terminal.end().unwrap();
+        golden("partly", name, &terminal, code);
+        assert_eq!(code, 7, "{name}");
         assert_eq!(running.host.read(DAEMON_JSON), before);
     }
 }
@@ -515,7 +427,7 @@ fn a_refusal_of_the_configuration_as_found_is_not_laid_on_our_edit() {
     };
     let before = running.host.read(DAEMON_JSON);
     running.host.write("state/unfit", SAID);
-    let mut install = running.on(WIDE, &["install", "--yes"]);
+    let mut install = running.on(WIDE, &["install", "--yes", "--engine", "docker"]);
     assert_eq!(install.end(), Some(1), "{}", install.text());
     let text = install.text().replace('\n', " ");
     assert!(text.contains("before gpusetup touched it"), "{text}");

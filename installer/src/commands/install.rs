@@ -21,9 +21,9 @@ use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
+use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
-use crate::verify::Outcome;
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -35,6 +35,7 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),
+        all_or_nothing: args.all_or_nothing,
     }
 }
 
@@ -48,7 +49,12 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
         progress.warn(warning);
     }
     if plan.is_empty() {
-        stdio::result("Nothing to do: everything is set up.\n");
+        let what = if plan.skipped.is_empty() {
+            "everything"
+        } else {
+            "everything else"
+        };
+        stdio::result(&format!("Nothing to do: {what} is set up.\n"));
     } else {
         let screen = Screen::output(common.plain);
         stdio::result(&format!(
@@ -67,10 +73,10 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &Outcome::default(), false)
+            json::document(Some(&plan), !plan.is_empty(), &Ended::default(), false)
         ));
     }
-    Ok(Exit::if_found(!plan.is_empty()))
+    Ok(Exit::if_found(!plan.is_empty() || !plan.skipped.is_empty()))
 }
 
 pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
@@ -93,7 +99,9 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
                 }
                 Picked::Only(engines) => {
                     request.only = engines;
+                    let whole = plan;
                     plan = install_planner::plan(host, &request)?;
+                    plan.skipped = whole.skipped;
                 }
             }
         }
@@ -102,16 +110,19 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     plan::to_log(&plan, request.restart);
     if plan.is_empty() {
         run::note(host, &plan)?;
+        let ended = Ended {
+            skipped: plan.skipped.clone(),
+            left_earlier: session.left_of_earlier_run().to_vec(),
+            ..Ended::default()
+        };
         if common.json {
-            let document = json::document(
-                Some(&plan),
-                session.recovered.is_some(),
-                &Outcome::default(),
-                true,
-            );
+            let document = json::document(Some(&plan), session.recovered.is_some(), &ended, true);
             stdio::result(&format!("{document}\n"));
+        } else if ended.exit() != Exit::Done {
+            let screen = Screen::output(common.plain);
+            stdio::result(&screen.paragraph("", 0, &last_line(&ended, "")));
         }
-        return Ok(Exit::Done);
+        return Ok(ended.exit());
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Install)?;
@@ -124,26 +135,45 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
+        scope: if args.all_or_nothing {
+            RollbackScope::Run
+        } else {
+            RollbackScope::Engine
+        },
     };
     let started = Instant::now();
-    let outcome = run::apply(&session.context(), &mut plan, how)?;
+    let mut ended = run::apply(&session.context(), &mut plan, how)?;
+    ended.left_earlier = session.left_of_earlier_run().to_vec();
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &outcome, request.restart)
+            json::document(Some(&plan), true, &ended, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, request.restart, host.is_live());
         let taken = progress::elapsed(started);
-        let done = match &*outcome.reasons().join("; ") {
-            "" => format!("Done{taken}."),
-            reasons => format!("Set up{taken}, but not verified: {reasons}."),
-        };
+        let done = last_line(&ended, &taken);
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
+        stdio::result(&fixes(&ended, screen));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
+    Ok(ended.exit())
+}
+
+/// What was done, and what was not.
+fn last_line(ended: &Ended, taken: &str) -> String {
+    match ended.message() {
+        None => format!("Done{taken}."),
+        Some(buts) if ended.skipped.is_empty() => format!("Set up{taken}, but {buts}."),
+        Some(buts) => format!("Partly done{taken}: {buts}."),
+    }
+}
+
+fn fixes(ended: &Ended, screen: Screen) -> String {
+    let fixes = ended.fixes();
+    let lines = fixes.iter().map(|fix| screen.paragraph("  fix: ", 7, fix));
+    lines.collect()
 }
 
 /// Which engines the user wants to set up.
