@@ -81,6 +81,9 @@ pub struct StartedService {
     pub service: Service,
     /// The manager's identifier of that start. A later start is somebody else's.
     pub invocation: String,
+    /// Its socket did not listen before.
+    #[serde(default)]
+    pub with_socket: bool,
 }
 
 /// The part of [`SetupOptions`] that can differ from run to run.
@@ -140,6 +143,12 @@ impl Receipt {
         start_of(host, service).is_some_and(|now| now == ours.invocation)
     }
 
+    /// Whether gpusetup's start of that service has started its socket as well.
+    pub fn has_started_socket(&self, service: &Service) -> bool {
+        let ours = self.started.iter().find(|s| s.service == *service);
+        ours.is_some_and(|ours| ours.with_socket)
+    }
+
     /// Records which of these services run because gpusetup started them.
     pub(super) fn note_starts(&mut self, host: &Host, begun: &[StartedRestart]) {
         for done in begun {
@@ -148,6 +157,7 @@ impl Receipt {
             self.started.extend(ours.map(|invocation| StartedService {
                 service: done.service.clone(),
                 invocation,
+                with_socket: done.with_socket,
             }));
         }
     }

@@ -1,4 +1,4 @@
-//! Carries out a plan as a transaction: makes all of its changes, or none.
+//! Carries out a plan as a transaction: makes all of its changes, or none; or, of several engines, none for one that fails.
 
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
