@@ -10,6 +10,7 @@ mod file;
 mod keys;
 mod kinds;
 mod mode;
+mod off_switch;
 mod salvage;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use file::PolicyFile;
 pub use keys::{KEYS, Key};
 pub use kinds::is_of_kind;
 pub use mode::{Level, RuntimeMode};
+pub use off_switch::{OFF_SWITCH, OffSwitch};
 
 /// The policy's file.
 pub const PATH: &str = "/etc/nvidia-container-runtime/config.toml";

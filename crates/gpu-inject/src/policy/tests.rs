@@ -326,7 +326,12 @@ fn of_a_broken_file_the_keys_that_can_be_read_are_known() {
         };
         assert_eq!(rest, Policy::default(), "{broken}");
     }
-    for garbage in ["", "\0", "[nvidia-container-runtime\nruntimes = 1", "\u{feff}{}"] {
+    for garbage in [
+        "",
+        "\0",
+        "[nvidia-container-runtime\nruntimes = 1",
+        "\u{feff}{}",
+    ] {
         let policy = salvaged(garbage);
         assert_eq!(policy.runtimes, ["runc", "crun"], "{garbage}");
     }

@@ -41,7 +41,10 @@ pub fn asks_in_any_way(container: ContainerView<'_>, known: &Policy) -> bool {
 /// 256 MiB.
 pub fn names_a_way(config: impl Read, known: &Policy) -> io::Result<bool> {
     let built_in = VARIABLES.into_iter().chain([mounts::DIRECTORY]);
-    let configured = known.swarm_resource.iter().chain(&known.annotation_prefixes);
+    let configured = known
+        .swarm_resource
+        .iter()
+        .chain(&known.annotation_prefixes);
     let names: Vec<&[u8]> = built_in
         .chain(configured.map(String::as_str))
         .map(str::as_bytes)
@@ -53,7 +56,10 @@ pub fn names_a_way(config: impl Read, known: &Policy) -> io::Result<bool> {
         // The end of the part before stays, because a name may be on the border.
         text.drain(..text.len().saturating_sub(longest));
         let read = config.by_ref().take(PIECE as u64).read_to_end(&mut text)?;
-        if names.iter().any(|name| memchr::memmem::find(&text, name).is_some()) {
+        if names
+            .iter()
+            .any(|name| memchr::memmem::find(&text, name).is_some())
+        {
             return Ok(true);
         }
         if read == 0 {
@@ -131,9 +137,12 @@ mod tests {
             let text = config.to_string().into_bytes();
             assert!(has(&text), "{config}");
             for before in [PIECE - 40, PIECE - 30, PIECE - 20, 3 * PIECE - 10] {
-                assert!(has(&[vec![0xff; before], text.clone()].concat()), "{config}");
+                assert!(
+                    has(&[vec![0xff; before], text.clone()].concat()),
+                    "{config}"
+                );
             }
         }
-        assert!(!has(b"") && !has(b"{") && !has(&[b'x'; 3 * PIECE]));
+        assert!(!has(b"") && !has(b"{") && !has(&vec![b'x'; 3 * PIECE]));
     }
 }
