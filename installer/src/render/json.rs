@@ -37,6 +37,7 @@ pub fn document(plan: Option<&Plan>, changed: bool, outcome: &Outcome, restart: 
         "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
+        "default_runtime": plan.map(|p| &p.default_runtime),
         "diff": diff,
         "verified": outcome.verified,
         "not_verified": outcome.engines_not_verified(),

@@ -1,6 +1,7 @@
 //! Plans `install`: the changes and the reason for each, and the restarts with the containers that
 //! they stop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use gpu_host::distro::{self, Distro};
@@ -12,7 +13,8 @@ use crate::error::unsupported::Unsupported;
 use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
-use crate::model::setup_options::SetupOptions;
+use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
+use crate::setup::default_runtime;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
 use crate::setup::other_toolkits::{self, ConflictResolution};
@@ -25,6 +27,8 @@ use crate::transaction::receipt::Receipt;
 pub struct InstallRequest {
     /// How containers get GPUs.
     pub wanted: SetupOptions,
+    /// What becomes of the engines' default runtime. It decides over the one in `wanted`.
+    pub default_runtime: DefaultRequest,
     /// Only these engines; if empty, all that are found.
     pub only: Vec<String>,
     /// Restart the engines that need it.
@@ -54,6 +58,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         changes: resolution.changes,
         engines: Vec::new(),
         wanted: Some(request.wanted.clone()),
+        default_runtime: BTreeMap::new(),
         gpus: inventory.gpus.len(),
         warnings: distro
             .warning
@@ -62,7 +67,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             .chain(receipt.remark())
             .chain(remarks)
             .collect(),
-        unchecked: receipt.unchecked,
+        unchecked: receipt.unchecked.clone(),
         foreign,
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
@@ -70,9 +75,26 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
     for engine in engines {
-        let changes = engine.changes(host, &request.wanted)?;
+        let state = default_runtime::state(&receipt, &*engine, request.default_runtime);
+        let wanted = SetupOptions {
+            default_runtime: state.is_some_and(DefaultRuntime::is_ours),
+            ..request.wanted.clone()
+        };
+        let mut changes = engine.changes(host, &wanted)?;
+        if let Some(state) = state {
+            if state == DefaultRuntime::TakenBack {
+                default_runtime::take_back(host, &receipt, &*engine, &mut changes)?;
+            }
+            plan.warn(
+                default_runtime::remark(&*engine, state)
+                    .into_iter()
+                    .collect(),
+            );
+            plan.default_runtime
+                .insert(engine.facts().name.clone(), state);
+        }
         let activation = engine.activation(host, &changes);
-        plan.warn(engine.consequences(host, &request.wanted));
+        plan.warn(engine.consequences(host, &wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));

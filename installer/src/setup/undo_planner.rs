@@ -77,6 +77,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         changes,
         engines,
         wanted: None,
+        default_runtime: BTreeMap::new(),
         gpus: 0,
         warnings,
         unchecked: receipt.unchecked.clone(),

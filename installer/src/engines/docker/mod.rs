@@ -242,6 +242,21 @@ impl Docker {
         }
     }
 
+    /// What making our runtime the default does to the containers that are made from then on.
+    fn pins_warning(&self, wanted: &SetupOptions) -> Option<String> {
+        let name = &wanted.runtime_name;
+        let is_default = self.file().is_some_and(|file| {
+            file.get(&["default-runtime"]).and_then(|d| d.as_str()) == Some(name)
+        });
+        (wanted.default_runtime && wanted.mode != Mode::Cdi && !is_default).then(|| {
+            format!(
+                "{}: containers made while runtime {name:?} is the default have that name recorded in them, \
+                 whether they ask for GPUs or not: they start only while Docker has a runtime of that name",
+                self.facts.name
+            )
+        })
+    }
+
     fn cdi_restart_warning(&self) -> Option<String> {
         cdi_restart::warning(*self.version.known()?)
     }
@@ -284,7 +299,8 @@ impl Engine for Docker {
         });
         let cdi = self.mode(wanted) != Mode::Runtime;
         let restarts = self.cdi_restart_warning().filter(|_| cdi);
-        existing.into_iter().chain(restarts).collect()
+        let pins = self.pins_warning(wanted);
+        existing.into_iter().chain(pins).chain(restarts).collect()
     }
 
     fn warnings(&self, _host: &Host) -> Vec<String> {
