@@ -259,6 +259,10 @@ pub struct UndoArgs {
     /// Undo even where containers need what goes; they would not start again
     #[arg(long)]
     pub force: bool,
+    /// Leave Docker a runtime of our runtime's name that is plain runc: containers that ask for no
+    /// GPU and have that name recorded start by it
+    #[arg(long)]
+    pub leave_runtime: bool,
     /// Leave the engines running as they are
     #[arg(long)]
     pub no_restart: bool,

@@ -1,13 +1,17 @@
 //! `gpusetup undo`: restores the host to its state before gpusetup.
 
+use std::path::PathBuf;
+
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines;
+use crate::engines::dependent::Need;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::model::setup_options::SetupOptions;
 use crate::render::{json, plan};
 use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
@@ -37,6 +41,11 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         }
         return Ok(Exit::Done);
     };
+    let left = if args.leave_runtime {
+        undo_planner::leave_runtime(host, &mut plan)?
+    } else {
+        Vec::new()
+    };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &session.progress);
     if !common.json {
@@ -65,9 +74,20 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
             json::document(Some(&plan), true, &Outcome::default(), restart)
         ));
     } else {
-        stdio::result("Done: this host is as it was before gpusetup.\n");
+        stdio::result(&done(&left));
     }
     Ok(Exit::Done)
+}
+
+/// The last line; `left` are the files that keep a runtime.
+fn done(left: &[PathBuf]) -> String {
+    let done = "Done: this host is as it was before gpusetup";
+    let name = SetupOptions::default().runtime_name;
+    let files = left.iter().map(|p| p.display().to_string());
+    match &*files.collect::<Vec<_>>().join(", ") {
+        "" => format!("{done}.\n"),
+        files => format!("{done}, but for runtime {name:?} in {files}, which is plain runc.\n"),
+    }
 }
 
 /// Searches the files that engines read, as they are now: fails if one still names our programs.
@@ -89,7 +109,10 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     if interrupted {
         progress.warn("an earlier run did not end; it is put back first, or noted down as done");
     }
-    let plan = undo_planner::plan(host)?.map(|(plan, _)| plan);
+    let mut plan = undo_planner::plan(host)?.map(|(plan, _)| plan);
+    if let Some(plan) = plan.as_mut().filter(|_| args.leave_runtime) {
+        undo_planner::leave_runtime(host, plan)?;
+    }
     let changes = interrupted || plan.is_some();
     if !changes {
         ensure_nothing_left(host, false)?;
@@ -126,7 +149,7 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
 /// Refuses an undo that would harm containers, unless the flags allow it.
 fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
-        ensure_no_dependents(host, plan)?;
+        ensure_no_dependents(host, plan, args.leave_runtime)?;
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Undo)?;
@@ -136,20 +159,29 @@ fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Erro
 
 /// Refuses an undo after which existing containers could not start again, or if it is not known whether there are
 /// such containers.
-fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
-    let (mut dependents, mut unknown) = (Vec::new(), Vec::new());
+fn ensure_no_dependents(host: &Host, plan: &Plan, leaves_runtime: bool) -> Result<(), Error> {
+    let (mut gpus, mut named, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         match engine.dependent_containers(host) {
-            Answer::Known(names) => {
-                dependents.extend(names.iter().map(|n| format!("{name}: {n}")));
+            Answer::Known(containers) => {
+                for container in containers {
+                    let text = format!("{name}: {}", container.text);
+                    match container.need {
+                        Need::Gpus => gpus.push(text),
+                        Need::RuntimeName => named.push(text),
+                    }
+                }
             }
             Answer::None => {}
             Answer::Unknown(why) => unknown.push(format!("{name}: {why}")),
         }
     }
-    if !dependents.is_empty() {
-        return Err(Error::InUse(dependents));
+    if leaves_runtime {
+        named.clear();
+    }
+    if !gpus.is_empty() || !named.is_empty() {
+        return Err(Error::InUse { gpus, named });
     }
     if !unknown.is_empty() {
         return Err(Error::InUseUnknown(unknown));

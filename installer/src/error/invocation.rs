@@ -52,6 +52,8 @@ pub enum Invocation<'a> {
     Undo,
     /// The same, even if containers need it.
     UndoByForce,
+    /// `gpusetup undo --leave-runtime`
+    UndoLeavingRuntime,
     /// Recovers from a run that died.
     Recover,
     /// Shows what is on this host.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::edit::revert::revert;
 use crate::engines;
+use crate::engines::docker::runtime_entry;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::edit_error::EditError;
@@ -84,6 +85,24 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         foreign: OtherToolkits::default(),
     };
     Ok(Some((plan, receipt)))
+}
+
+/// Leaves each Docker that loses our runtime one of the same name that is plain runc. Returns the files.
+pub fn leave_runtime(host: &Host, plan: &mut Plan) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    for change in &mut plan.changes {
+        if !matches!(change.kind, MergeKind::Json { .. }) {
+            continue;
+        }
+        if let Some(text) = runtime_entry::with_plain_runc(change)? {
+            change.after = Some(text);
+            change.why = format!("{}; leave a runtime that is plain runc", change.why);
+            files.push(change.path.clone());
+        }
+    }
+    plan.changes.retain(Change::is_needed);
+    host.ensure_fully_readable()?;
+    Ok(files)
 }
 
 /// Why a file cannot be reverted.

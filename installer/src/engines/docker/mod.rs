@@ -32,6 +32,7 @@ use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
@@ -352,7 +353,7 @@ impl Engine for Docker {
         }
     }
 
-    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
             Answer::Known(_) => containers::dependent_containers(host, &self.client),

@@ -5,10 +5,12 @@ use std::path::Path;
 use gpu_host::programs;
 use serde_json::{Value, json};
 
-use super::daemon_json::DaemonJson;
+use super::daemon_json::{DaemonJson, strict};
+use crate::edit::json;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
+use crate::model::change::Change;
 use crate::model::setup_options::{Existing, SetupOptions};
 
 /// Where NVIDIA's GPU operator installs its programs; it also writes daemon.json (gpu-operator,
@@ -29,6 +31,8 @@ pub enum EntryOwner {
     NvidiaDocker2,
     /// The GPU operator of a Kubernetes cluster.
     Operator,
+    /// `gpusetup undo --leave-runtime` left it, as plain runc.
+    Undo,
     /// Somebody wrote it by hand.
     ByHand,
 }
@@ -39,6 +43,8 @@ impl EntryOwner {
         let shipped = json!({"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}}});
         if path.starts_with(OPERATOR) {
             Self::Operator
+        } else if *entry == plain_runc() {
+            Self::Undo
         } else if name == "nvidia" && config.equals(&shipped) {
             Self::NvidiaDocker2
         } else if is_vendors(path) {
@@ -54,6 +60,7 @@ impl EntryOwner {
             Self::Toolkit => "nvidia-container-toolkit's",
             Self::NvidiaDocker2 => "nvidia-docker2's",
             Self::Operator => "the GPU operator's",
+            Self::Undo => "left by gpusetup undo --leave-runtime",
             Self::ByHand => "written by hand",
         }
     }
@@ -64,6 +71,28 @@ fn is_vendors(path: &str) -> bool {
     let dir = Path::new(path).parent().unwrap_or(Path::new(""));
     let usual = dir.as_os_str().is_empty() || programs::DIRS.iter().any(|d| dir == Path::new(d));
     usual && VENDOR.iter().any(|v| name == *v)
+}
+
+/// A runtime that is runc, as Docker finds it on its PATH. Docker's own default runtime is the same program.
+fn plain_runc() -> Value {
+    json!({ "path": "runc" })
+}
+
+/// The text that an undo's change of daemon.json writes, with plain runc in place of our runtime; `None` if our runtime
+/// is not what the change takes out.
+pub fn with_plain_runc(change: &Change) -> Result<Option<String>, Error> {
+    let name = SetupOptions::default().runtime_name;
+    let has_entry = |text: Option<&str>| {
+        let file = text.and_then(|text| json::parse(text).ok());
+        file.is_some_and(|file| !file["runtimes"][&name].is_null())
+    };
+    let after = change.after.as_deref();
+    if !has_entry(change.before.as_deref()) || has_entry(after) {
+        return Ok(None);
+    }
+    let entry = (vec!["runtimes".to_owned(), name], plain_runc());
+    let text = json::set(after.unwrap_or_default(), &[entry]);
+    text.map(Some).map_err(|e| strict(&change.path, e))
 }
 
 /// What to do with the entry.
@@ -98,7 +127,8 @@ pub fn judge(
     // If a removed package left the entry behind, it starts no container, so replacing it breaks nothing. In
     // contrast, a hand-written path may be on a disk that is mounted later, and the operator restores its program
     // itself.
-    let is_left_over = is_gone && matches!(owner, EntryOwner::Toolkit | EntryOwner::NvidiaDocker2);
+    let is_left_over = owner == EntryOwner::Undo
+        || is_gone && matches!(owner, EntryOwner::Toolkit | EntryOwner::NvidiaDocker2);
     match wanted.existing {
         Existing::Leave => Ok(EntryDecision::Leave(owner)),
         Existing::Refuse if !is_left_over => Err(refused(config, wanted, entry, owner, is_gone)),
