@@ -149,7 +149,7 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
 /// Refuses an undo that would harm containers, unless the flags allow it.
 fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
-        ensure_no_dependents(host, plan, args.leave_runtime)?;
+        ensure_no_dependents(host, plan)?;
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Undo)?;
@@ -159,7 +159,7 @@ fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Erro
 
 /// Refuses an undo after which existing containers could not start again, or if it is not known whether there are
 /// such containers.
-fn ensure_no_dependents(host: &Host, plan: &Plan, leaves_runtime: bool) -> Result<(), Error> {
+fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
     let (mut gpus, mut named, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
@@ -177,7 +177,7 @@ fn ensure_no_dependents(host: &Host, plan: &Plan, leaves_runtime: bool) -> Resul
             Answer::Unknown(why) => unknown.push(format!("{name}: {why}")),
         }
     }
-    if leaves_runtime {
+    if undo_planner::keeps_runtime(plan) {
         named.clear();
     }
     if !gpus.is_empty() || !named.is_empty() {

@@ -105,6 +105,15 @@ pub fn leave_runtime(host: &Host, plan: &mut Plan) -> Result<Vec<PathBuf>, Error
     Ok(files)
 }
 
+/// Whether a Docker has a runtime of our runtime's name afterwards: one of another tool that we had taken over, or one
+/// that is left.
+pub fn keeps_runtime(plan: &Plan) -> bool {
+    let mut changes = plan.changes.iter();
+    changes.any(|c| {
+        matches!(c.kind, MergeKind::Json { .. }) && runtime_entry::has_entry(c.after.as_deref())
+    })
+}
+
 /// Why a file cannot be reverted.
 struct Conflict(EditError);
 

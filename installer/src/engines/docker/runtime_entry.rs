@@ -82,10 +82,6 @@ fn plain_runc() -> Value {
 /// is not what the change takes out.
 pub fn with_plain_runc(change: &Change) -> Result<Option<String>, Error> {
     let name = SetupOptions::default().runtime_name;
-    let has_entry = |text: Option<&str>| {
-        let file = text.and_then(|text| json::parse(text).ok());
-        file.is_some_and(|file| !file["runtimes"][&name].is_null())
-    };
     let after = change.after.as_deref();
     if !has_entry(change.before.as_deref()) || has_entry(after) {
         return Ok(None);
@@ -93,6 +89,12 @@ pub fn with_plain_runc(change: &Change) -> Result<Option<String>, Error> {
     let entry = (vec!["runtimes".to_owned(), name], plain_runc());
     let text = json::set(after.unwrap_or_default(), &[entry]);
     text.map(Some).map_err(|e| strict(&change.path, e))
+}
+
+/// Whether this text of a daemon.json has a runtime of our runtime's name, whatever it starts.
+pub fn has_entry(text: Option<&str>) -> bool {
+    let file = text.and_then(|text| json::parse(text).ok());
+    file.is_some_and(|file| !file["runtimes"][SetupOptions::default().runtime_name].is_null())
 }
 
 /// What to do with the entry.
@@ -244,4 +246,35 @@ pub fn dangling(host: &Host, config: &DaemonJson) -> Vec<String> {
         )
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::change::MergeKind;
+
+    #[test]
+    fn a_runtime_is_left_only_where_ours_goes() {
+        let left = |before: Option<&str>, after: Option<&str>| {
+            let change = Change {
+                path: "/etc/docker/daemon.json".into(),
+                before: before.map(str::to_owned),
+                after: after.map(str::to_owned),
+                mode: 0o644,
+                why: String::new(),
+                kind: MergeKind::Json { keys: Vec::new() },
+            };
+            let text = with_plain_runc(&change).unwrap()?;
+            Some(json::parse(&text).unwrap())
+        };
+        let ours = r#"{"debug": true, "runtimes": {"nvidia": {"path": "/usr/bin/gpu-container-runtime"}}}"#;
+        let runc = json!({"nvidia": {"path": "runc"}});
+        assert_eq!(left(Some(ours), None), Some(json!({"runtimes": runc})));
+        let with_debug = Some(json!({"debug": true, "runtimes": runc}));
+        assert_eq!(left(Some(ours), Some(r#"{"debug": true}"#)), with_debug);
+        // Another tool's runtime that we had taken over is there again.
+        assert_eq!(left(Some(ours), Some(ours)), None);
+        assert_eq!(left(Some(r#"{"debug": true}"#), None), None);
+        assert_eq!(left(None, None), None);
+    }
 }
