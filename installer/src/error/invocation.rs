@@ -16,6 +16,8 @@ pub enum Invocation<'a> {
     Engines,
     /// The flag that makes our runtime the default.
     DefaultRuntime,
+    /// The flag that takes that back.
+    NoDefaultRuntime,
     /// The option to give GPUs through our runtime only.
     ByRuntimeOnly,
     /// The option to give GPUs through CDI only.

@@ -6,6 +6,7 @@ use crate::edit::{json, revert};
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::edit_error::EditError;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
@@ -39,7 +40,8 @@ pub fn remark(engine: &dyn Engine, state: DefaultRuntime) -> Option<String> {
     match state {
         DefaultRuntime::Set => None,
         DefaultRuntime::Kept => Some(format!(
-            "{name}: runtime {ours:?} stays the default, as an earlier run has made it; --no-default-runtime takes that back"
+            "{name}: runtime {ours:?} stays the default, as an earlier run has made it; {} takes that back",
+            Invocation::NoDefaultRuntime
         )),
         DefaultRuntime::TakenBack => Some(format!(
             "{name}: runtime {ours:?} is no longer the default of new containers; those that have its name recorded keep it"

@@ -31,7 +31,7 @@ pub enum EntryOwner {
     NvidiaDocker2,
     /// The GPU operator of a Kubernetes cluster.
     Operator,
-    /// `gpusetup undo --leave-runtime` left it, as plain runc.
+    /// An earlier undo left it, as plain runc.
     Undo,
     /// Somebody wrote it by hand.
     ByHand,
@@ -60,7 +60,7 @@ impl EntryOwner {
             Self::Toolkit => "nvidia-container-toolkit's",
             Self::NvidiaDocker2 => "nvidia-docker2's",
             Self::Operator => "the GPU operator's",
-            Self::Undo => "left by gpusetup undo --leave-runtime",
+            Self::Undo => "left as plain runc by an undo",
             Self::ByHand => "written by hand",
         }
     }
