@@ -13,7 +13,7 @@ use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
-use crate::model::setup_options::SetupOptions;
+use crate::model::setup_options::{DefaultRequest, SetupOptions};
 use crate::render::{json, plan};
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
@@ -29,9 +29,13 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
         wanted: SetupOptions {
             mode: args.mode,
-            default_runtime: args.default_runtime,
             existing: args.existing,
             ..SetupOptions::default()
+        },
+        default_runtime: match (args.default_runtime, args.no_default_runtime) {
+            (true, _) => DefaultRequest::Set,
+            (_, true) => DefaultRequest::TakeBack,
+            (false, false) => DefaultRequest::Keep,
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),

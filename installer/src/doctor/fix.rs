@@ -187,6 +187,7 @@ impl Parts {
                 changes,
                 engines,
                 wanted: None,
+                default_runtime: std::collections::BTreeMap::new(),
                 gpus,
                 warnings,
                 unchecked: BTreeSet::new(),

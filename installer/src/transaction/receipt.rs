@@ -163,7 +163,9 @@ impl Receipt {
                     // user's.
                     old.before = revert::revert(old, between).unwrap_or(change.before);
                     old.after = change.after;
-                    old.kind = merged(&old.kind, change.kind);
+                    let kind = merged(&old.kind, change.kind);
+                    let (before, after) = (old.before.as_deref(), old.after.as_deref());
+                    old.kind = revert::with_keys_in_use(kind, before, after);
                 }
                 None => self.changes.push(change),
             }
