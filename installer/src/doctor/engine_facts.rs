@@ -22,6 +22,11 @@ impl HostFacts<'_> {
         engine.downcast_ref()
     }
 
+    /// The system's Docker, if that is here.
+    pub fn docker(&self) -> Option<&Docker> {
+        self.engine_as("docker")
+    }
+
     /// The unit of the system's Docker, if that is here.
     pub fn docker_unit(&self) -> Option<&Unit> {
         Some(self.engine_as::<Docker>("docker")?.unit())

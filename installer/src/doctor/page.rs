@@ -2,6 +2,7 @@
 //! is set, and otherwise compares it.
 
 use crate::doctor::catalog::{self, Problem, Severity};
+use crate::doctor::render::with_sudo;
 
 const HEAD: &str = "<!-- Made of installer/problems.toml: UPDATE_DOCS=1 cargo test -p gpusetup troubleshooting -->
 
@@ -132,7 +133,7 @@ fn section(p: &Problem) -> String {
         plain(&p.cause),
         plain(&p.fix)
     ));
-    if let Some(command) = &p.command {
+    if let Some(command) = p.command.as_deref().map(with_sudo) {
         out.push_str(&format!("\n  <!-- not run: it mends a host that has this problem -->\n  ```sh\n  {command}\n  ```\n"));
     }
     let source = match p.source.strip_prefix("docs/") {

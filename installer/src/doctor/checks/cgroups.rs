@@ -4,6 +4,7 @@ use gpu_host::{cgroup, kernel};
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 
 pub const CHECKS: Checks = &[
     ("no-cgroups", no_cgroups),
@@ -13,6 +14,8 @@ pub const CHECKS: Checks = &[
     ("nested", nested),
     ("bpf-hidden", hidden_programs),
 ];
+
+pub const REMEDIES: Remedies = &[("cgroups-missing", mount)];
 
 /// libnvidia-container supports cgroup v2 since 1.8.0 (its CHANGELOG).
 const CGROUP2: (u32, u32) = (1, 8);
@@ -85,4 +88,10 @@ fn hidden_programs(look: &HostFacts) -> Option<String> {
     }
     (setting("/proc/sys/kernel/kptr_restrict") == Some(2))
         .then(|| "net.core.bpf_jit_harden and kernel.kptr_restrict are both 2".to_owned())
+}
+
+/// Only OpenRC has a service for it.
+fn mount(look: &HostFacts, usual: Remedy) -> Remedy {
+    let init = gpu_host::init::detect(look.host.root());
+    usual.by_command_if(init == gpu_host::init::Init::OpenRc)
 }

@@ -2,6 +2,7 @@
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::edit::meaning::TomlMeaning;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
@@ -24,6 +25,8 @@ pub const CHECKS: Checks = &[
     ("containerd-default-hidden", default_hidden),
 ];
 
+pub const REMEDIES: Remedies = &[("containerd-runtime-gone", take_place)];
+
 /// Directories where people and tools put drop-ins, whether or not they are imported
 /// (toolkit #1404).
 const DROP_INS: [&str; 2] = ["/etc/containerd/conf.d", "/etc/containerd/config.d"];
@@ -41,10 +44,7 @@ fn viewed<T>(
 }
 
 fn toml(look: &HostFacts) -> Option<String> {
-    match look.containerd()?.1 {
-        Ok(_) => None,
-        Err(e) => Some(e.to_string()),
-    }
+    look.invalid(look.containerd()?.1)
 }
 
 fn versions(look: &HostFacts) -> Option<String> {
@@ -91,18 +91,22 @@ fn hidden(look: &HostFacts) -> Option<String> {
     })
 }
 
-fn runtime_gone(look: &HostFacts) -> Option<String> {
+/// Warnings about runtimes whose program is gone. `programs-gone` reports that our own is.
+fn dangling(look: &HostFacts) -> Option<Vec<String>> {
     let ours = SetupOptions::default().runtime_path.display().to_string();
     let findings = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
-    // `programs-gone` reports that our own program is missing.
-    evidence(
-        findings
-            .into_iter()
-            .filter(|s| !s.contains(&ours))
-            .collect(),
-    )
+    let others = findings.into_iter().filter(|s| !s.contains(&ours));
+    Some(others.collect())
+}
+
+fn runtime_gone(look: &HostFacts) -> Option<String> {
+    evidence(dangling(look)?)
+}
+
+fn take_place(look: &HostFacts, usual: Remedy) -> Remedy {
+    usual.taking_places(&dangling(look).unwrap_or_default())
 }
 
 fn runtime_type(look: &HostFacts) -> Option<String> {

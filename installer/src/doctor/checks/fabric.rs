@@ -2,10 +2,16 @@
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 
 pub const CHECKS: Checks = &[
     ("fabricmanager-stopped", stopped),
     ("fabricmanager-version", version),
+];
+
+pub const REMEDIES: Remedies = &[
+    ("fabricmanager-stopped", start),
+    ("fabricmanager-version", same_version),
 ];
 
 const PROGRAM: &str = "nv-fabricmanager";
@@ -47,4 +53,25 @@ fn version(look: &HostFacts) -> Option<String> {
         .map_or(version.as_str(), |(_, v)| v);
     let upstream = version.split(['-', '+', '~']).next()?;
     (upstream != loaded).then(|| format!("{name} is {upstream}, the loaded driver {loaded}"))
+}
+
+fn start(look: &HostFacts, usual: Remedy) -> Remedy {
+    if look.host.has_program(PROGRAM) {
+        return usual
+            .in_words("Start it; its log says why it does not run.")
+            .by_command_if(look.has_systemd());
+    }
+    let version = look.loaded_version().unwrap_or_default();
+    usual
+        .in_words(format!(
+            "Install nvidia-fabricmanager {version} and start it."
+        ))
+        .by_any(None)
+}
+
+fn same_version(look: &HostFacts, usual: Remedy) -> Remedy {
+    match look.loaded_version() {
+        Some(version) => usual.in_words(format!("Install the fabric manager {version}.")),
+        None => usual,
+    }
 }

@@ -22,6 +22,7 @@ mod setup;
 mod wsl;
 
 use crate::doctor::checks::check::{Check, Checks};
+use crate::doctor::remedy::{Fit, Remedies};
 
 const TOPICS: [Checks; 18] = [
     driver::CHECKS,
@@ -52,4 +53,30 @@ pub fn all() -> impl Iterator<Item = (&'static str, Check)> {
 /// The check for that id.
 pub fn of(id: &str) -> Option<Check> {
     all().find(|(name, _)| *name == id).map(|(_, check)| check)
+}
+
+const REMEDIES: [Remedies; 14] = [
+    driver::REMEDIES,
+    fabric::REMEDIES,
+    devices::REMEDIES,
+    cdi::REMEDIES,
+    docker::REMEDIES,
+    docker_kinds::REMEDIES,
+    containerd::REMEDIES,
+    crio::REMEDIES,
+    podman::REMEDIES,
+    kubernetes::REMEDIES,
+    cgroups::REMEDIES,
+    security::REMEDIES,
+    packages::REMEDIES,
+    policy::REMEDIES,
+];
+
+/// What fits the remedy for that id to the host, if it depends on the host.
+pub fn remedy_of(id: &str) -> Option<Fit> {
+    let mut all = REMEDIES
+        .iter()
+        .flat_map(|r| r.iter())
+        .chain(setup::REMEDIES);
+    all.find(|(name, _)| *name == id).map(|(_, fit)| *fit)
 }

@@ -208,6 +208,11 @@ impl Docker {
         &self.target
     }
 
+    /// Whether it cannot see CDI specs, whatever its file says.
+    pub fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
     /// The unit that starts it, as read when it was detected.
     pub fn unit(&self) -> &Unit {
         &self.unit
