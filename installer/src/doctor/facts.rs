@@ -12,7 +12,6 @@ use gpu_inject::policy::Policy;
 use crate::doctor::engine_state::EngineState;
 use crate::doctor::fact::{Fact, FailedReads};
 use crate::doctor::spec_files::{self, SpecFile};
-use crate::engines::docker::drop_in;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
 use crate::error::Error;
@@ -257,8 +256,7 @@ impl<'a> HostFacts<'a> {
             return Some(change.path.clone());
         }
         let read = self.engines().iter().flat_map(|e| e.reads());
-        let more = [drop_in::PATH, gpu_inject::generate::SPEC_PATH];
-        let mut files = read.chain(more.map(PathBuf::from));
+        let mut files = read.chain([gpu_inject::generate::SPEC_PATH.into()]);
         files.find(|path| {
             let text = self.engine_text(path).unwrap_or_default();
             names_path(&text, program)

@@ -102,7 +102,7 @@ pub fn examine_facts(look: &HostFacts) -> Examined {
     findings.sort_by_key(|f| f.problem.severity);
     Examined {
         engines: look.engine_states().to_vec(),
-        has_driver: look.loaded().is_some(),
+        has_driver: look.loaded().is_some() || look.loaded_version().is_some(),
         findings,
         implied,
         passed,

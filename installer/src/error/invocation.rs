@@ -62,6 +62,8 @@ pub enum Invocation<'a> {
     CreateDeviceNodes,
     /// Plans a setup, by root.
     PlanAsRoot,
+    /// Shows what is on this host and what to do next, by root.
+    StatusAsRoot,
     /// Shows what is on this host, by root.
     DetectAsRoot,
     /// Lists the devices of CDI specs.

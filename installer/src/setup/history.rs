@@ -38,7 +38,7 @@ pub fn roots_record(host: &Host) -> Result<(), String> {
     }
     match Answer::from(host.root().symlink_metadata(ROOTS_RECEIPT)) {
         Answer::None => Ok(()),
-        Answer::Known(_) => Err(format!("{ROOTS_RECEIPT} is for root alone")),
+        Answer::Known(_) => Err(format!("{ROOTS_RECEIPT}: Permission denied")),
         Answer::Unknown(why) => Err(why),
     }
 }

@@ -9,7 +9,7 @@ use gpu_inject::generate;
 
 use crate::error::Error;
 use crate::error::unsupported::Unsupported;
-use crate::host::answer::Answer;
+use crate::host::answer::{self, Answer};
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -178,7 +178,8 @@ fn warn_of_reload(plan: &mut Plan, host: &Host) {
         )),
         Answer::None => {}
         Answer::Unknown(why) => plan.warnings.push(format!(
-            "systemctl daemon-reload may take the GPUs from running containers; from which is not known: {why}"
+            "systemctl daemon-reload may take the GPUs from running containers; from which is {}",
+            answer::why_not_known(host, &why)
         )),
     }
 }

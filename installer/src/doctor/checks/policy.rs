@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use gpu_host::Mismatch;
 use gpu_inject::policy::RuntimeMode;
 
 use crate::doctor::checks::check::Checks;
@@ -76,10 +75,7 @@ fn driver_root(look: &HostFacts) -> Option<PathBuf> {
     if installed.is_some() && (loaded.is_none() || installed == loaded) {
         return Some(usual.to_owned());
     }
-    match look.mismatch()? {
-        Mismatch::NoLibraries { elsewhere, .. } => elsewhere,
-        Mismatch::Versions { .. } => None,
-    }
+    gpu_host::other_driver_root(look.host.root(), &loaded?)
 }
 
 fn right_root(look: &HostFacts, usual: Remedy) -> Remedy {
