@@ -45,6 +45,8 @@ pub struct Examined {
     pub engines: Vec<EngineState>,
     /// Whether a driver is loaded.
     pub has_driver: bool,
+    /// Whether a user asked, who may not know everything.
+    pub is_without_root: bool,
     /// The problems found, the worst first, otherwise in the table's order.
     pub findings: Vec<Finding>,
     /// Ids of problems that are a part of what the engines' states say, and so are not listed.
@@ -103,6 +105,7 @@ pub fn examine_facts(look: &HostFacts) -> Examined {
     Examined {
         engines: look.engine_states().to_vec(),
         has_driver: look.loaded().is_some() || look.loaded_version().is_some(),
+        is_without_root: look.host.user().is_some(),
         findings,
         implied,
         passed,

@@ -7,6 +7,8 @@ use super::{Examined, Finding, Here};
 use crate::doctor::catalog::{self, Problem, Severity};
 use crate::doctor::engine_state::{EngineState, SetUp};
 use crate::doctor::remedy::Remedy;
+use crate::error::invocation::Invocation;
+use crate::render::status::not_whole;
 use crate::terminal::screen::{Mark, Screen};
 
 /// Width of the column that holds the mark.
@@ -141,6 +143,9 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
         let first = format!(" {} ", screen.mark(Mark::Warning));
         out.push_str(&screen.paragraph(&first, indent, &text));
     }
+    if examined.is_without_root {
+        out.push_str(&screen.paragraph("", 0, &not_whole(Invocation::DoctorAsRoot)));
+    }
     out
 }
 
@@ -148,8 +153,11 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
 fn not_looked(examined: &Examined, detail: Detail) -> Option<String> {
     let checks = &examined.not_looked;
     let first = checks.first().map(|check| &check.why);
-    let trouble = examined.unread.as_ref().or(first)?;
-    let mut text = format!("not everything could be looked at: {trouble}");
+    let mut text = match examined.unread.as_ref().or(first) {
+        _ if examined.is_without_root && checks.is_empty() => return None,
+        _ if examined.is_without_root => "not everything could be looked at".to_owned(),
+        trouble => format!("not everything could be looked at: {}", trouble?),
+    };
     let ids: Vec<&str> = checks.iter().map(|check| check.id).collect();
     match ids.len() {
         0 => {}
@@ -179,7 +187,7 @@ fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
         _ => lines.push(("sudo gpusetup doctor --fix", "mends what is safe")),
     }
     if detail != Detail::Cause {
-        lines.push(("gpusetup doctor -v", "why, and more"));
+        lines.push(("sudo gpusetup doctor -v", "why, and more"));
     }
     let lines = lines.iter();
     lines
@@ -394,6 +402,7 @@ mod tests {
                 ),
             ],
             has_driver: true,
+            is_without_root: false,
             implied: Vec::new(),
             findings: vec![
                 finding(
@@ -441,7 +450,7 @@ mod tests {
              ! plain docker talks to another daemon: a “quoted” × sign…\n   \
              fix: docker context use default\n ✓ 70 other checks\n\n\
              sudo gpusetup doctor --fix  mends the one that is safe\n\
-             gpusetup doctor -v          why, and more\n"
+             sudo gpusetup doctor -v     why, and more\n"
         );
     }
 

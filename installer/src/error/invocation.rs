@@ -64,6 +64,8 @@ pub enum Invocation<'a> {
     PlanAsRoot,
     /// Shows what is on this host and what to do next, by root.
     StatusAsRoot,
+    /// Looks for problems, by root.
+    DoctorAsRoot,
     /// Shows what is on this host, by root.
     DetectAsRoot,
     /// Lists the devices of CDI specs.
