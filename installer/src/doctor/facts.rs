@@ -11,9 +11,10 @@ use gpu_inject::policy::Policy;
 
 use crate::doctor::engine_state::EngineState;
 use crate::doctor::fact::{Fact, FailedReads};
+use crate::doctor::rpm;
 use crate::doctor::spec_files::{self, SpecFile};
+use crate::engines;
 use crate::engines::engine::{self, Engine, Engines};
-use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
@@ -211,10 +212,14 @@ impl<'a> HostFacts<'a> {
         all.find(|e| e.facts().name == name).map(|e| &**e)
     }
 
-    /// An engine's version; `None` if the engine is not here or its version is unknown.
+    /// An engine's version; `None` if the engine is not here, or if its version is unknown, which is recorded.
     pub fn engine_version(&self, name: &str) -> Option<(u32, u32)> {
-        let version = self.engine(name)?.facts().version.as_deref()?;
-        Some(engine::major_minor(version))
+        let version = self.engine(name)?.facts().version.as_deref();
+        if version.is_none() {
+            self.failed
+                .note(format!("the version of {name} is not known"));
+        }
+        version.map(engine::major_minor)
     }
 
     /// Other toolkits that give GPUs to containers.
@@ -357,6 +362,17 @@ impl<'a> HostFacts<'a> {
         names.iter().any(|n| n == short)
     }
 
+    /// Whether the processes of this host can be seen. A directory tree has none; of a running host it is recorded if
+    /// they cannot (proc(5), `hidepid`).
+    pub fn sees_processes(&self) -> bool {
+        let sees = self.exists("/proc/1/comm");
+        if !sees && self.host.is_live() {
+            self.failed
+                .note("/proc does not show the processes of others".into());
+        }
+        sees
+    }
+
     /// dpkg's packages: name, status, version.
     pub fn dpkg(&self) -> &[(String, String, String)] {
         self.packages.get(&self.failed, || {
@@ -373,9 +389,11 @@ impl<'a> HostFacts<'a> {
         })
     }
 
-    /// The upstream part of an installed package's version: 1.17.4 of `1:1.17.4-1`.
+    /// The upstream part of an installed package's version: 1.17.4 of `1:1.17.4-1`. Packages of RPM, whose database only
+    /// its own program reads, are recorded as not examined in a directory tree.
     pub fn package(&self, name: &str) -> Option<String> {
-        let version = self.host.package_version(&[name])?;
+        let listed = self.host.package_version(&[name]);
+        let version = listed.or_else(|| self.known(rpm::version(self.host, name)))?;
         let version = version.rsplit_once(':').map_or(&*version, |(_, v)| v);
         Some(version.split(['-', '+', '~']).next()?.to_owned())
     }
@@ -438,9 +456,15 @@ impl<'a> HostFacts<'a> {
     fn modules(&self) -> Option<Vec<String>> {
         let release = gpu_host::kernel::release(self.host.root())?;
         let dirs = ["/lib/modules", "/usr/lib/modules"];
-        let list = dirs
-            .iter()
-            .find_map(|d| self.text(Path::new(d).join(&release).join("modules.dep")))?;
+        let lists = dirs.iter();
+        let list = lists
+            .map(|d| Path::new(d).join(&release).join("modules.dep"))
+            .find_map(|path| self.text(path));
+        if list.is_none() {
+            self.failed
+                .note(format!("no modules.dep of kernel {release} is here"));
+        }
+        let list = list?;
         let name = |line: &str| {
             let path = line.split(':').next().unwrap_or_default();
             let name = path.rsplit('/').next().unwrap_or_default();

@@ -17,6 +17,7 @@ mod listed;
 mod page;
 mod remedy;
 pub mod render;
+mod rpm;
 mod spec_files;
 mod ways;
 

@@ -3,6 +3,7 @@
 use crate::doctor::catalog::Problem;
 use crate::doctor::checks;
 use crate::doctor::facts::HostFacts;
+use crate::error::invocation::Invocation;
 
 /// What to do about a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +50,16 @@ impl Remedy {
     }
 
     /// The same with this command.
-    pub fn by(self, command: impl ToString) -> Self {
+    pub fn by(self, command: impl Into<String>) -> Self {
         Self {
-            command: Some(command.to_string()),
+            command: Some(command.into()),
             ..self
         }
+    }
+
+    /// The same with this command of gpusetup.
+    pub fn by_ours(self, command: Invocation) -> Self {
+        self.by(command.to_string())
     }
 
     /// The same with the table's command only if it works here.

@@ -55,12 +55,12 @@ impl HostStatus {
             .collect();
         let without_root = engines.iter().flat_map(|e| e.without_root(host)).collect();
         Ok(Self {
-            without_root,
             inventory,
             engines,
             foreign,
             lacks,
             unknown,
+            without_root,
         })
     }
 

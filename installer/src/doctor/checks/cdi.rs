@@ -63,7 +63,7 @@ fn write(look: &HostFacts, usual: Remedy) -> Remedy {
             .by_hand(),
         None => usual
             .in_words("Set the engines up, which writes it.")
-            .by(Invocation::Install)
+            .by_ours(Invocation::Install)
             .by_hand(),
     }
 }

@@ -5,6 +5,7 @@ use gpu_host::{cgroup, kernel};
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
 use crate::doctor::remedy::{Remedies, Remedy};
+use crate::engines::engine::Engine;
 
 pub const CHECKS: Checks = &[
     ("no-cgroups", no_cgroups),
@@ -22,9 +23,9 @@ const CGROUP2: (u32, u32) = (1, 8);
 
 fn no_cgroups(look: &HostFacts) -> Option<String> {
     let policy = look.policy()?;
-    let engine = ["docker", "containerd", "crio", "k3s", "rke2"]
-        .iter()
-        .find(|e| look.engine(e).is_some())?;
+    let is_roots = |e: &&dyn Engine| e.is_ours() && !e.is_of_user() && e.facts().config.is_some();
+    let mut engines = look.engines().iter().map(|e| &**e);
+    let engine = &engines.find(is_roots)?.facts().name;
     // In a container, where the rules cannot be changed, no-cgroups is right.
     (policy.no_cgroups && look.platform().container.is_none()).then(|| {
         format!(

@@ -3,7 +3,6 @@
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::doctor::remedy::{Remedies, Remedy};
-use crate::engines::crio;
 
 pub const CHECKS: Checks = &[
     ("crio-toml", toml),
@@ -35,9 +34,8 @@ fn toml(look: &HostFacts) -> Option<String> {
 }
 
 fn stray(look: &HostFacts) -> Option<String> {
-    look.engine("crio")?;
     let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end));
-    let files = look.entries(crio::DROP_IN_DIR).into_iter();
+    let files = look.entries(look.crio_drop_ins()?).into_iter();
     let findings = files.filter(|p| is_copy(&p.file_name().unwrap_or_default().to_string_lossy()));
     evidence(
         findings

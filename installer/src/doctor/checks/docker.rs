@@ -133,7 +133,7 @@ fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
     }
     usual
         .in_words("Let gpusetup set Docker up.")
-        .by(Invocation::InstallEngineAsRoot("docker"))
+        .by_ours(Invocation::InstallEngineAsRoot("docker"))
         .by_hand()
 }
 
@@ -144,13 +144,14 @@ fn hook_dir<'a>(look: &HostFacts, path: &'a str) -> Option<&'a str> {
 }
 
 fn not_restarted(look: &HostFacts) -> Option<String> {
-    let unit = look.docker_unit()?;
-    let pid = look.text(docker::PIDFILE)?;
+    let docker = look.docker()?;
+    let (unit, pidfile) = (docker.unit(), docker.pidfile());
+    let pid = look.text(&pidfile)?;
     let pid: u32 = pid.trim().parse().ok()?;
     // If dockerd has ended, or its environment cannot be read, the check has no result.
     let environ = look.host.root().read(format!("/proc/{pid}/environ"));
     let environ = look.known(environ.into()).filter(|e| !e.is_empty())?;
-    let is_same = drop_in::is_started_with(look.host, unit, Path::new(docker::PIDFILE));
+    let is_same = drop_in::is_started_with(look.host, unit, &pidfile);
     let mut variables = environ.split(|byte| *byte == 0);
     let path = variables.find_map(|v| v.strip_prefix(b"PATH="));
     let path = String::from_utf8_lossy(path.unwrap_or_default());

@@ -1,7 +1,5 @@
 //! Checks of the driver: whether it is installed, loaded and complete.
 
-use std::path::Path;
-
 use gpu_host::Mismatch;
 
 use crate::doctor::checks::check::{Checks, evidence};
@@ -200,6 +198,8 @@ fn twice(look: &HostFacts) -> Option<String> {
     }
     let mut others = Vec::new();
     for dir in DIRS {
+        // Below another driver root are all the libraries that containers get.
+        let dir = look.host.driver_root.join(dir.trim_start_matches('/'));
         for path in look.entries(dir) {
             let name = path
                 .file_name()
@@ -239,13 +239,12 @@ fn persistence(look: &HostFacts) -> Option<String> {
     const PROGRAM: &str = "nvidia-persistenced";
     look.loaded_version().filter(|_| look.is_plain())?;
     let has_display = !look.entries("/tmp/.X11-unix").is_empty();
-    if !look.host.has_program(PROGRAM) || has_display || look.runs(PROGRAM) {
+    if !look.host.has_program(PROGRAM) || has_display || !look.sees_processes() {
         return None;
     }
-    // Only a running host has process 1; in a directory tree no process runs.
-    Path::new("/proc/1/comm")
-        .to_str()
-        .filter(|p| look.exists(p))?;
+    if look.runs(PROGRAM) {
+        return None;
+    }
     let program = look.host.program(PROGRAM)?;
     Some(format!(
         "{} is here, no such process runs",

@@ -27,7 +27,7 @@ fn has_switch(look: &HostFacts) -> bool {
 
 fn stopped(look: &HostFacts) -> Option<String> {
     look.loaded_version()?;
-    if !has_switch(look) || look.runs(PROGRAM) || !look.exists("/proc/1/comm") {
+    if !has_switch(look) || !look.sees_processes() || look.runs(PROGRAM) {
         return None;
     }
     let installed = if look.host.has_program(PROGRAM) {
@@ -43,15 +43,26 @@ fn stopped(look: &HostFacts) -> Option<String> {
 fn version(look: &HostFacts) -> Option<String> {
     let loaded = look.loaded_version()?;
     // The package is `nvidia-fabricmanager`, or `nvidia-fabricmanager-580` with its branch.
-    let (name, _, version) = look.dpkg().iter().find(|(name, status, _)| {
+    let listed = look.dpkg().iter().find(|(name, status, _)| {
         name.starts_with("nvidia-fabricmanager")
             && !name.contains("dev")
             && status.ends_with(" installed")
-    })?;
-    let version = version
-        .rsplit_once(':')
-        .map_or(version.as_str(), |(_, v)| v);
-    let upstream = version.split(['-', '+', '~']).next()?;
+    });
+    let (name, upstream) = match listed {
+        Some((name, _, version)) => {
+            let version = version
+                .rsplit_once(':')
+                .map_or(version.as_str(), |(_, v)| v);
+            (
+                name.as_str(),
+                version.split(['-', '+', '~']).next()?.to_owned(),
+            )
+        }
+        // As NVIDIA names it for RPM, before and after the branch 575.
+        None => ["nvidia-fabricmanager", "nvidia-fabric-manager"]
+            .into_iter()
+            .find_map(|name| Some((name, look.package(name)?)))?,
+    };
     (upstream != loaded).then(|| format!("{name} is {upstream}, the loaded driver {loaded}"))
 }
 

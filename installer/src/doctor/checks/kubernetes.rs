@@ -130,7 +130,7 @@ fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
     }
     let usual = usual.in_words("Let gpusetup set the engine up.").by_hand();
     match never_set_up(look).next() {
-        Some((name, _)) => usual.by(Invocation::InstallEngineAsRoot(name)),
+        Some((name, _)) => usual.by_ours(Invocation::InstallEngineAsRoot(name)),
         None => usual,
     }
 }

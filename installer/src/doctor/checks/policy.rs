@@ -112,7 +112,7 @@ fn name_one(look: &HostFacts, usual: Remedy) -> Remedy {
         .into_iter()
         .find(|name| look.host.has_program(name));
     match program {
-        Some(name) => usual.by(Invocation::ConfigSet(
+        Some(name) => usual.by_ours(Invocation::ConfigSet(
             "nvidia-container-runtime.runtimes",
             name,
         )),

@@ -55,7 +55,7 @@ fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
     let mut states = look.engine_states().iter();
     let others = states.any(|s| matches!(s.set_up, SetUp::Whole | SetUp::Partly));
     match names.as_slice() {
-        [name] if others => usual.by(Invocation::InstallEngineAsRoot(name)),
+        [name] if others => usual.by_ours(Invocation::InstallEngineAsRoot(name)),
         _ => usual,
     }
 }

@@ -110,6 +110,11 @@ impl Crio {
         self.merged.as_ref()
     }
 
+    /// The directory of its drop-ins.
+    pub fn drop_in_dir(&self) -> &Path {
+        &self.at.dir
+    }
+
     /// Whether our drop-in exists.
     pub fn has_drop_in(&self, host: &Host) -> bool {
         host.root().exists(self.at.drop_in())

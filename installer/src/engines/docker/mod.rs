@@ -222,7 +222,8 @@ impl Docker {
         self.file.as_ref().ok()
     }
 
-    fn pidfile(&self) -> PathBuf {
+    /// The file in which the daemon writes its process id.
+    pub fn pidfile(&self) -> PathBuf {
         let by_flag = self.unit.flag("--pidfile").or_else(|| self.unit.flag("-p"));
         let by_file = || {
             let pidfile = self.file()?.get(&["pidfile"])?;
