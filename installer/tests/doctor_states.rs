@@ -462,3 +462,51 @@ fn checks_do_not_need_a_receipt() {
         assert!(found.contains(&id.to_owned()), "{id}: {found:?}");
     }
 }
+
+/// The ids of the checks that passed, and of those that could not look.
+fn judged(host: &Host) -> [Vec<String>; 2] {
+    let (document, _) = host.doctor(&[]);
+    let text = |v: &Value| v.as_str().unwrap().to_owned();
+    let passed = document["passed"].as_array().unwrap().iter();
+    let not_looked = document["not_looked"].as_array().unwrap().iter();
+    [
+        passed.map(text).collect(),
+        not_looked.map(|c| text(&c["id"])).collect(),
+    ]
+}
+
+/// What a check needs may be there and yet not be told; that is not a healthy host.
+#[test]
+fn a_check_that_could_not_look_is_not_among_those_that_passed() {
+    let could_not_look = |id: &str, change: &dyn Fn(&Host)| {
+        let Some(host) = Host::new(Base::Debian) else {
+            return;
+        };
+        let id = id.to_owned();
+        let [passed, not_looked] = judged(&host);
+        assert!(passed.contains(&id) && !not_looked.contains(&id), "{id}");
+        change(&host);
+        let [passed, not_looked] = judged(&host);
+        assert!(!passed.contains(&id) && not_looked.contains(&id), "{id}");
+        let (text, _) = text(&host);
+        assert!(text.contains("not everything could be looked at"), "{text}");
+    };
+    // The version of Docker decides, and no package tells it.
+    could_not_look("docker-too-old", &|host| {
+        host.edit(
+            doctor_host::STATUS,
+            "Package: docker.io",
+            "Package: another",
+        );
+    });
+    // The packages of this host are in a database that only rpm reads.
+    could_not_look("toolkit-vulnerable", &|host| {
+        host.remove(doctor_host::STATUS);
+        host.write("usr/lib/sysimage/rpm/rpmdb.sqlite", "");
+    });
+    // Whether the module was built is in a list that is not here.
+    could_not_look("driver-not-built", &|host| {
+        host.remove("proc/driver/nvidia");
+        host.remove("lib/modules/6.12.9-amd64/modules.dep");
+    });
+}

@@ -199,8 +199,9 @@ fn of_cri(look: &HostFacts, engine: &dyn Engine, has_cdi: bool) -> Result<Vec<Wa
 
 /// Why the engine does not take the spec that is there: it looks elsewhere, or is too old for it.
 fn refusal_of_spec(look: &HostFacts, engine: &dyn Engine) -> Option<String> {
-    let name = &engine.facts().name;
-    let too_new = cdi_versions::too_new(look.host, name, look.engine_version(name));
+    let facts = engine.facts();
+    let version = facts.version.as_deref().map(engine::major_minor);
+    let too_new = cdi_versions::too_new(look.host, &facts.name, version);
     too_new.or_else(|| {
         let mut warnings = engine.warnings(look.host).into_iter();
         // A user's own file is of no matter to others.

@@ -33,10 +33,18 @@ pub const REMEDIES: Remedies = &[("not-set-up", set_up), ("programs-gone", come_
 
 const HOOK: &str = "/usr/bin/gpu-container-hook";
 
-/// Engines in which no way to GPUs works, and in which somebody will miss it.
+/// Engines in which no way to GPUs works, and in which somebody will miss it. What became of an engine that a run has set
+/// up is told by the checks of its parts.
 fn without_way<'a>(look: &'a HostFacts) -> impl Iterator<Item = &'a EngineState> {
+    // A user with an engine of their own sets up that one; the system's is root's.
+    let has_own = look.engines().iter().any(|e| e.is_of_user());
     let states = look.engine_states().iter();
-    states.filter(|state| state.is_missed && state.set_up == SetUp::Not)
+    states.filter(move |state| {
+        let is_new = look.engine(&state.name).is_some_and(|engine| {
+            look.was_wanted(engine).is_none() && engine.is_of_user() == has_own
+        });
+        is_new && state.is_missed && state.set_up == SetUp::Not
+    })
 }
 
 fn not_set_up(look: &HostFacts) -> Option<String> {
