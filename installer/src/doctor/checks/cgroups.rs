@@ -16,7 +16,10 @@ pub const CHECKS: Checks = &[
     ("bpf-hidden", hidden_programs),
 ];
 
-pub const REMEDIES: Remedies = &[("cgroups-missing", mount)];
+pub const REMEDIES: Remedies = &[
+    ("cgroups-missing", mount),
+    ("toolkit-cgroup2", super::packages::leave),
+];
 
 /// libnvidia-container supports cgroup v2 since 1.8.0 (its CHANGELOG).
 const CGROUP2: (u32, u32) = (1, 8);

@@ -10,7 +10,7 @@ pub const CHECKS: Checks = &[
     ("toolkit-vulnerable", vulnerable),
 ];
 
-pub const REMEDIES: Remedies = &[("packages-skew", upgrade)];
+pub const REMEDIES: Remedies = &[("packages-skew", upgrade), ("toolkit-vulnerable", leave)];
 
 /// Packages that must have the same version (nvidia-container-toolkit, packaging/debian/control).
 const TOGETHER: [&str; 4] = [
@@ -46,6 +46,16 @@ fn upgrade(look: &HostFacts, usual: Remedy) -> Remedy {
     }
     let names: Vec<&str> = versions(look).into_iter().map(|(name, _)| name).collect();
     usual.by(format!("apt install --only-upgrade {}", names.join(" ")))
+}
+
+/// Where gpusetup has taken its place already, only the package is left.
+pub fn leave(look: &HostFacts, usual: Remedy) -> Remedy {
+    if look.receipt().is_none() {
+        return usual;
+    }
+    usual
+        .in_words("Remove the package, whose place gpusetup has taken; or upgrade it.")
+        .by_any(None)
 }
 
 fn skew(look: &HostFacts) -> Option<String> {
