@@ -229,6 +229,11 @@ impl From<gpu_inject::Error> for Error {
 }
 
 impl Error {
+    /// Whether a file may not be read by this user.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// A file that cannot be read or written.
     pub fn file(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -98,7 +98,7 @@ struct Parts {
 fn parts(facts: &HostFacts, findings: &[Finding], ids: &[String]) -> Result<Parts, Error> {
     let host = facts.host;
     let is_wanted =
-        |f: &&Finding| f.problem.safe && (ids.is_empty() || ids.contains(&f.problem.id));
+        |f: &&Finding| f.remedy.is_safe && (ids.is_empty() || ids.contains(&f.problem.id));
     let wanted: Vec<&str> = findings
         .iter()
         .filter(is_wanted)

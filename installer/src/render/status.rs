@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::engines::engine::{DaemonState, Facts};
 use crate::error::Error;
-use crate::host::Host;
+use crate::error::invocation::Invocation;
+use crate::host::{Host, answer};
 use crate::model::change::{Change, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::gpu_files;
@@ -28,6 +29,7 @@ impl HostStatus {
             Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),
             None => serde_json::Value::Null,
         };
+        document["not_known"] = json!(self.without_root);
         document
     }
 
@@ -37,21 +39,24 @@ impl HostStatus {
         if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
             return String::new();
         }
+        if !self.without_root.is_empty() {
+            return String::new();
+        }
         let reached = ours().filter(|e| e.engine.is_reached());
         let reached: Vec<&SetupState> = reached.map(|e| &e.setup).collect();
         let commands = if reached.iter().all(|s| **s == SetupState::Configured) {
             [
-                ("gpusetup doctor", "if something is wrong"),
+                ("sudo gpusetup doctor", "if something is wrong"),
                 ("sudo gpusetup undo", "back to before"),
             ]
         } else if reached.iter().all(|s| **s != SetupState::New) {
             [
-                ("gpusetup plan", "what is out of date"),
+                ("sudo gpusetup plan", "what is out of date"),
                 ("sudo gpusetup install", "renew it"),
             ]
         } else {
             [
-                ("gpusetup plan", "what would change"),
+                ("sudo gpusetup plan", "what would change"),
                 ("sudo gpusetup install", "do it"),
             ]
         };
@@ -62,6 +67,14 @@ impl HostStatus {
         lines.collect()
     }
 
+    /// The last line: what a user should run to know the rest. Empty if nothing is missing.
+    pub fn rest(&self, command: Invocation, screen: Screen) -> String {
+        if self.without_root.is_empty() {
+            return String::new();
+        }
+        screen.paragraph("", 0, &not_whole(command))
+    }
+
     /// The state as text for people.
     pub fn text(&self, host: &Host, screen: Screen) -> String {
         let Self {
@@ -70,6 +83,7 @@ impl HostStatus {
             foreign,
             lacks,
             unknown,
+            without_root: _,
         } = self;
         let mut out = format!("\n{}", host_lines(host, screen));
         if let Some(unknown) = unknown {
@@ -81,7 +95,7 @@ impl HostStatus {
         if let Some(mismatch) = gpu_files::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
-        out.push_str(&engine_lines(engines, lacks, screen));
+        out.push_str(&engine_lines(host, engines, lacks, screen));
         if engines.iter().any(|e| !e.setup.outdated().is_empty()) {
             for (n, line) in outdated(lacks).iter().enumerate() {
                 let label = if n == 0 { "Outdated" } else { "" };
@@ -95,6 +109,11 @@ impl HostStatus {
         out.push('\n');
         out
     }
+}
+
+/// The line below a result that lacks what only root may know.
+pub fn not_whole(command: Invocation) -> String {
+    format!("Not everything is known without root: {command}")
 }
 
 /// The files of the GPUs' description that are missing or outdated, one on each line.
@@ -151,6 +170,10 @@ fn engine_document(of: &EngineStatus) -> serde_json::Value {
         "running": facts.daemon.runs(),
         "config": facts.config,
         "configured": of.setup == SetupState::Configured,
+        "configured_unknown": match &of.setup {
+            SetupState::Unknown(why) => Some(why),
+            _ => None,
+        },
         "outdated": of.setup.outdated(),
         "notes": of.notes,
         "running_unknown": match &facts.daemon {
@@ -198,7 +221,7 @@ fn host_lines(host: &Host, screen: Screen) -> String {
     out
 }
 
-fn engine_lines(engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> String {
+fn engine_lines(host: &Host, engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> String {
     let name = |f: &Facts| {
         let version = f.version.as_deref().unwrap_or_default();
         format!("{} {version}", f.name).trim_end().to_owned()
@@ -225,6 +248,10 @@ fn engine_lines(engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> S
         // If the engine has no file to set up, its first note is its state.
         let (state, more) = match (setup, notes.split_first()) {
             (SetupState::Configured, _) => ("configured".into(), notes.as_slice()),
+            (SetupState::Unknown(why), _) => {
+                let why = answer::why_not_known(host, why);
+                (format!("whether it is set up is {why}"), notes.as_slice())
+            }
             (SetupState::Outdated(files), _) => (state_of_outdated(files, lacks), notes.as_slice()),
             (SetupState::New, _) if !engine.is_ours() => ("left alone".into(), notes.as_slice()),
             (SetupState::New, Some((note, more))) if f.config.is_none() => (note.clone(), more),

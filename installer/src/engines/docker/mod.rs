@@ -231,6 +231,11 @@ impl Docker {
         &self.target
     }
 
+    /// Whether it cannot see CDI specs, whatever its file says.
+    pub fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
     /// The unit that starts it, as read when it was detected.
     pub fn unit(&self) -> &Unit {
         &self.unit
@@ -240,7 +245,8 @@ impl Docker {
         self.file.as_ref().ok()
     }
 
-    fn pidfile(&self) -> PathBuf {
+    /// The file in which the daemon writes its process id.
+    pub fn pidfile(&self) -> PathBuf {
         let by_flag = self.unit.flag("--pidfile").or_else(|| self.unit.flag("-p"));
         let by_file = || {
             let pidfile = self.file()?.get(&["pidfile"])?;
