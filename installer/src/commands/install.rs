@@ -15,7 +15,7 @@ use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
 use crate::model::setup_options::SetupOptions;
 use crate::model::still_down;
-use crate::render::{json, plan};
+use crate::render::{host_state, json, plan};
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
 use crate::terminal::progress::{self, Progress};
@@ -41,20 +41,29 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
 fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if common.json {
         // The document contains the warnings; they go to the log as well.
-        plan.warnings.iter().for_each(|w| log::warn!("{w}"));
+        let due = host_state::remarks(&plan.state).into_iter();
+        let due = due.chain(host_state::actions(&plan.state, restart));
+        let all = plan.warnings.iter().cloned().chain(due);
+        all.for_each(|w| log::warn!("{w}"));
         return;
     }
     for warning in &plan.warnings {
         progress.warn(warning);
     }
-    if plan.is_empty() {
-        stdio::result("Nothing to do: everything is set up.\n");
-    } else {
-        let screen = Screen::output(common.plain);
+    for remark in host_state::remarks(&plan.state) {
+        progress.warn(&remark);
+    }
+    let screen = Screen::output(common.plain);
+    if plan.has_work(restart) {
         stdio::result(&format!(
             "\n{}\n",
             plan::text(plan, "create", restart, screen)
         ));
+    } else if !plan.state.needs_action() {
+        stdio::result("Nothing to do: everything is set up.\n");
+    }
+    for line in host_state::actions(&plan.state, restart) {
+        stdio::result(&screen.paragraph("", 0, &line));
     }
 }
 
@@ -65,12 +74,16 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     let plan = install_planner::plan(host, &request)?;
     show(&plan, common, &progress, request.restart);
     if common.json {
+        // What install with the same flags would do: it ends an interrupted run first.
+        let changes = plan.has_work(request.restart) || plan.state.interrupted.is_some();
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &Ended::default(), false)
+            json::document(Some(&plan), changes, &Ended::default(), false)
         ));
     }
-    Ok(Exit::if_found(!plan.is_empty()))
+    Ok(Exit::if_found(
+        !plan.is_empty() || plan.state.needs_action(),
+    ))
 }
 
 pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
@@ -81,7 +94,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let mut request = request(host, args);
     let asks = Screen::error(common.plain);
     let mut plan = install_planner::plan(host, &request)?;
-    if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
+    if !args.yes && !common.json && plan.has_work(request.restart) && prompt::is_possible() {
         let host_status = status::HostStatus::of(host)?;
         stdio::say!("{}", host_status.text(host, asks).trim_end());
         if request.only.is_empty() {
@@ -100,18 +113,18 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     }
     show(&plan, common, &session.progress, request.restart);
     plan::to_log(&plan, request.restart);
-    if plan.is_empty() {
+    if !plan.has_work(request.restart) {
         run::note(host, &plan)?;
         if common.json {
             let document = json::document(
                 Some(&plan),
                 session.recovered.is_some(),
                 &Ended::default(),
-                true,
+                request.restart,
             );
             stdio::result(&format!("{document}\n"));
         }
-        return Ok(Exit::Done);
+        return Ok(Exit::if_unproven(!plan.state.down.is_empty()));
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Install)?;

@@ -7,15 +7,20 @@ use gpu_host::distro::{self, Distro};
 use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
+use crate::engines::activation::Activation;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::unsupported::Unsupported;
 use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::setup_options::SetupOptions;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
+use crate::setup::host_state;
 use crate::setup::other_toolkits::{self, ConflictResolution};
+use crate::transaction::interrupted;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Receipt;
@@ -62,8 +67,12 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             .chain(receipt.remark())
             .chain(remarks)
             .collect(),
-        unchecked: receipt.unchecked,
+        unchecked: receipt.unchecked.clone(),
         foreign,
+        state: HostState {
+            interrupted: interrupted::find(host)?,
+            ..HostState::default()
+        },
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
     if !is_of_user {
@@ -71,7 +80,8 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
     }
     for engine in engines {
         let changes = engine.changes(host, &request.wanted)?;
-        let activation = engine.activation(host, &changes);
+        host_state::add(&mut plan.state, host, &*engine, Some(&receipt));
+        let activation = activation(host, &*engine, &receipt, &changes, &plan.state);
         plan.warn(engine.consequences(host, &request.wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
@@ -92,6 +102,24 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         ensure_restarts_are_possible(&plan, host)?;
     }
     Ok(plan)
+}
+
+/// What must happen for these changes to take effect, and for those of earlier runs that the engine has not read.
+fn activation(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: &Receipt,
+    changes: &[Change],
+    state: &HostState,
+) -> Activation {
+    let name = &engine.facts().name;
+    let Some(due) = state.ours().find(|d| d.engine == *name) else {
+        return engine.activation(host, changes);
+    };
+    let earlier = receipt.changes.iter();
+    let earlier = earlier.filter(|c| engine.owns(&c.path)).cloned();
+    let all: Vec<Change> = earlier.chain(changes.iter().cloned()).collect();
+    engine.activation(host, &all).because(&due.why)
 }
 
 /// What to do on a distribution that cannot be set up by writing files, or where to read more.

@@ -12,6 +12,7 @@ use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::setup_options::SetupOptions;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
@@ -32,6 +33,8 @@ pub struct Plan {
     pub unchecked: BTreeSet<PathBuf>,
     /// Traces of other tools that give containers GPUs.
     pub foreign: OtherToolkits,
+    /// What is due on the host, and what does not run on it.
+    pub state: HostState,
 }
 
 impl Plan {
@@ -45,6 +48,7 @@ impl Plan {
             warnings: Vec::new(),
             unchecked: BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            state: HostState::default(),
         }
     }
 
@@ -104,9 +108,14 @@ impl Plan {
         options_by_engine.collect()
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Whether a run does something: it writes files, or restarts an engine that has not read what an earlier run wrote.
+    pub fn has_work(&self, restart: bool) -> bool {
+        !self.is_empty() || (restart && self.state.ours().next().is_some())
     }
 
     /// Services to restart or reload.

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::files::attributes::Attributes;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
-use crate::host::service_state::ServiceState;
+use crate::host::service_state::{ServiceState, Start};
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
@@ -51,6 +51,10 @@ pub struct Receipt<C = Change> {
     /// Services that did not run until gpusetup started them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub started: Vec<StartedService>,
+    /// Services that had not been restarted when gpusetup last wrote files that they read, each with the start that has
+    /// not read them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<StartedService>,
     /// Files whose texts an older gpusetup stored without a checksum, so that damage to them cannot
     /// be noticed. On disk, their entries just have no checksum.
     #[serde(skip)]
@@ -69,12 +73,13 @@ impl<C> Default for Receipt<C> {
             written: BTreeMap::new(),
             asked: BTreeMap::new(),
             started: Vec::new(),
+            unread: Vec::new(),
             unchecked: BTreeSet::new(),
         }
     }
 }
 
-/// A service that gpusetup started.
+/// A start of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartedService {
     /// The service.
@@ -147,6 +152,26 @@ impl Receipt {
             let ours = start_of(host, &done.service).filter(|_| done.is_started_by_us);
             self.started.extend(ours.map(|invocation| StartedService {
                 service: done.service.clone(),
+                invocation,
+            }));
+        }
+    }
+
+    /// Whether this start of the service was before gpusetup last wrote its files. `None` if that was not recorded:
+    /// the run restarted it, or did not know its start.
+    pub fn is_unread(&self, service: &Service, start: &Start) -> Option<bool> {
+        let recorded = self.unread.iter().find(|s| s.service == *service)?;
+        let now = start.invocation.as_ref()?;
+        Some(*now == recorded.invocation)
+    }
+
+    /// Records that a run has written files of these services without restarting them, or has restarted them.
+    pub(super) fn note_unread(&mut self, host: &Host, services: &[Service], restarted: bool) {
+        for service in services {
+            self.unread.retain(|s| s.service != *service);
+            let start = start_of(host, service).filter(|_| !restarted);
+            self.unread.extend(start.map(|invocation| StartedService {
+                service: service.clone(),
                 invocation,
             }));
         }

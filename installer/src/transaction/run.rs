@@ -54,6 +54,7 @@ impl Ended {
 pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<Ended, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
     let (services, options) = (plan.services(), plan.recorded_options());
+    let restarts = how.restart;
     carry_out(context, plan, &earlier, how, |journal| {
         let mut receipt = earlier.clone();
         receipt.add(Receipt {
@@ -61,11 +62,12 @@ pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<E
             changes: journal.changes.clone(),
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
-            services,
+            services: services.clone(),
             asked: options,
             ..Receipt::default()
         });
         receipt.note_starts(context.host, &journal.begun);
+        receipt.note_unread(context.host, &services, restarts);
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
             receipt: Some(receipt),
@@ -198,7 +200,9 @@ impl Run<'_> {
             ensure_as_planned(self.context.host, change)?;
             self.journal.make(self.context.host, change)?;
         }
-        self.context.progress.done(&counted(&self.plan.changes));
+        if !self.plan.changes.is_empty() {
+            self.context.progress.done(&counted(&self.plan.changes));
+        }
         self.plan.read_again(self.context.host);
         check_all(self.context.host, self.plan, self.context.progress)
     }

@@ -131,6 +131,7 @@ impl Checked for Receipt {
             written: stored.written,
             asked: stored.asked,
             started: stored.started,
+            unread: stored.unread,
             unchecked,
         })
     }
@@ -145,6 +146,7 @@ impl Checked for Receipt {
             written: self.written.clone(),
             asked: self.asked.clone(),
             started: self.started.clone(),
+            unread: self.unread.clone(),
             unchecked: BTreeSet::new(),
         }
     }
