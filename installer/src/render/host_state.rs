@@ -25,7 +25,11 @@ pub fn actions(state: &HostState, restarts: bool) -> Vec<String> {
             n.engine, n.why
         )
     });
-    interrupted.chain(down).chain(due).chain(not_known).collect()
+    interrupted
+        .chain(down)
+        .chain(due)
+        .chain(not_known)
+        .collect()
 }
 
 fn restart_due(due: &RestartDue) -> String {
@@ -115,7 +119,10 @@ mod tests {
         };
         assert!(state.needs_action());
         let said = actions(&state, true);
-        assert!(said[0].starts_with("Engine down: docker: it failed"), "{said:?}");
+        assert!(
+            said[0].starts_with("Engine down: docker: it failed"),
+            "{said:?}"
+        );
         assert!(said[1].starts_with("Not known: whether crio"), "{said:?}");
     }
 }

@@ -98,7 +98,11 @@ impl HostStatus {
         }
         if let Some(run) = &state.interrupted {
             let journal = run.journal.display();
-            out.push_str(&labelled(screen, "Run", &format!("{} ({journal})", run.what)));
+            out.push_str(&labelled(
+                screen,
+                "Run",
+                &format!("{} ({journal})", run.what),
+            ));
             out.push_str(&labelled(screen, "", &run.fix));
         }
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::host::service_state::{ServiceState, Start};
-use crate::model::host_state::{EngineDown, HostState, InterruptedRun, NotKnown};
+use crate::model::host_state::{EngineDown, HostState, InterruptedRun, NotKnown, RestartDue};
 use crate::setup::due;
 use crate::transaction::interrupted;
 use crate::transaction::receipt::Receipt;
@@ -24,7 +24,7 @@ pub fn add(state: &mut HostState, host: &Host, engine: &dyn Engine, receipt: Opt
         state.down.push(down);
         return;
     }
-    match due::of(host, engine, receipt) {
+    match due(host, engine, receipt) {
         Answer::Known(due) => state.due.push(due),
         Answer::None => {}
         Answer::Unknown(why) => state.not_known.push(NotKnown {
@@ -32,6 +32,11 @@ pub fn add(state: &mut HostState, host: &Host, engine: &dyn Engine, receipt: Opt
             why,
         }),
     }
+}
+
+/// The restart that an engine needs before it runs with its files as they are; `None` if it needs none.
+pub fn due(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer<RestartDue> {
+    due::of(host, engine, receipt)
 }
 
 /// How an engine's service fails; `None` if it does not, if somebody has stopped it, or if its manager does not tell.
@@ -53,12 +58,8 @@ pub fn down(host: &Host, engine: &dyn Engine) -> Option<EngineDown> {
 fn crashing(start: &Start) -> Option<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
     let is_recent = start.at.is_some_and(|at| now.saturating_sub(at) < RECENT);
-    (start.crashes >= CRASHES && is_recent).then(|| {
-        format!(
-            "it ends again and again ({} times by now)",
-            start.crashes
-        )
-    })
+    (start.crashes >= CRASHES && is_recent)
+        .then(|| format!("it ends again and again ({} times by now)", start.crashes))
 }
 
 /// A run that did not end, or one that is going on now, for a command that only shows the host.

@@ -51,10 +51,10 @@ pub struct Receipt<C = Change> {
     /// Services that did not run until gpusetup started them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub started: Vec<StartedService>,
-    /// Services that had not been restarted when gpusetup last wrote files that they read, each with the start that has
-    /// not read them.
+    /// The starts of the services whose files gpusetup last wrote, and whether they have read these files. Clocks are
+    /// not needed with that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unread: Vec<StartedService>,
+    pub at_write: Vec<StartAtWrite>,
     /// Files whose texts an older gpusetup stored without a checksum, so that damage to them cannot
     /// be noticed. On disk, their entries just have no checksum.
     #[serde(skip)]
@@ -73,19 +73,30 @@ impl<C> Default for Receipt<C> {
             written: BTreeMap::new(),
             asked: BTreeMap::new(),
             started: Vec::new(),
-            unread: Vec::new(),
+            at_write: Vec::new(),
             unchecked: BTreeSet::new(),
         }
     }
 }
 
-/// A start of a service.
+/// A service that gpusetup started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartedService {
     /// The service.
     pub service: Service,
     /// The manager's identifier of that start. A later start is somebody else's.
     pub invocation: String,
+}
+
+/// The start of a service as a run ended that has written its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartAtWrite {
+    /// The service.
+    pub service: Service,
+    /// The manager's identifier of that start.
+    pub invocation: String,
+    /// Whether the run has made it read them.
+    pub has_read: bool,
 }
 
 /// The part of [`SetupOptions`] that can differ from run to run.
@@ -157,22 +168,24 @@ impl Receipt {
         }
     }
 
-    /// Whether this start of the service was before gpusetup last wrote its files. `None` if that was not recorded:
-    /// the run restarted it, or did not know its start.
+    /// Whether this start of the service has not read what gpusetup last wrote. `None` if that is not recorded: by an
+    /// older gpusetup, or for a service whose manager does not name its starts.
     pub fn is_unread(&self, service: &Service, start: &Start) -> Option<bool> {
-        let recorded = self.unread.iter().find(|s| s.service == *service)?;
+        let recorded = self.at_write.iter().find(|s| s.service == *service)?;
         let now = start.invocation.as_ref()?;
-        Some(*now == recorded.invocation)
+        // Any other start is a later one.
+        Some(*now == recorded.invocation && !recorded.has_read)
     }
 
-    /// Records that a run has written files of these services without restarting them, or has restarted them.
-    pub(super) fn note_unread(&mut self, host: &Host, services: &[Service], restarted: bool) {
+    /// Records the starts of the services that a run has written files of, and whether it has made them read these.
+    pub(super) fn note_reading(&mut self, host: &Host, services: &[Service], has_read: bool) {
         for service in services {
-            self.unread.retain(|s| s.service != *service);
-            let start = start_of(host, service).filter(|_| !restarted);
-            self.unread.extend(start.map(|invocation| StartedService {
+            self.at_write.retain(|s| s.service != *service);
+            let start = start_of(host, service);
+            self.at_write.extend(start.map(|invocation| StartAtWrite {
                 service: service.clone(),
                 invocation,
+                has_read,
             }));
         }
     }

@@ -67,7 +67,7 @@ pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<E
             ..Receipt::default()
         });
         receipt.note_starts(context.host, &journal.begun);
-        receipt.note_unread(context.host, &services, restarts);
+        receipt.note_reading(context.host, &services, restarts);
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
             receipt: Some(receipt),

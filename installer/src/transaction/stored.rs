@@ -131,7 +131,7 @@ impl Checked for Receipt {
             written: stored.written,
             asked: stored.asked,
             started: stored.started,
-            unread: stored.unread,
+            at_write: stored.at_write,
             unchecked,
         })
     }
@@ -146,7 +146,7 @@ impl Checked for Receipt {
             written: self.written.clone(),
             asked: self.asked.clone(),
             started: self.started.clone(),
-            unread: self.unread.clone(),
+            at_write: self.at_write.clone(),
             unchecked: BTreeSet::new(),
         }
     }

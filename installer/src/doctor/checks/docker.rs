@@ -104,7 +104,7 @@ fn no_hook(look: &HostFacts) -> Option<String> {
     (!path.split(':').any(has)).then(|| format!("no {HOOK} in {path}"))
 }
 
-fn not_restarted(look: &HostFacts) -> Option<String> {
+pub fn not_restarted(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit().filter(|_| is_ours(look))?;
     let pid = look.text(docker::PIDFILE)?;
     let pid: u32 = pid.trim().parse().ok()?;
