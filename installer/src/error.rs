@@ -12,6 +12,7 @@ pub mod exit;
 pub mod invocation;
 pub mod program_fault;
 pub mod state_fault;
+pub mod still_down;
 mod system_fix;
 pub mod unsupported;
 
@@ -29,7 +30,7 @@ use state_fault::Fault;
 use unsupported::Unsupported;
 
 use crate::host::limits;
-use crate::model::still_down::{self, StillDown};
+use still_down::StillDown;
 
 /// An error of gpusetup, shown as its message and, on a separate line, its `fix`. It can be cloned, because engines
 /// keep an error with the file that it is about until the file is needed.

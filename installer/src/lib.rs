@@ -35,8 +35,8 @@ use crate::cli::{man_pages, nvidia_ctk};
 use crate::commands::session;
 use crate::error::Error;
 use crate::error::exit::Exit;
+use crate::error::still_down;
 use crate::host::{headroom, limits};
-use crate::model::still_down;
 use crate::render::json;
 use crate::terminal::screen::Screen;
 use crate::terminal::{logging, panics, stdio};
@@ -119,7 +119,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Install(args) => commands::install::install(&host, common, args),
         Command::Verify(args) => commands::verify::run(&host, common, args),
         Command::References(args) => commands::references::run(&host, common, args),
-        Command::Recover => commands::recover::run(&host, common),
+        Command::Recover(args) => commands::recover::run(&host, common, args),
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Doctor(args) => commands::doctor::run(&host, common, args),
         Command::Bundle(args) => commands::bundle::run(&host, common, args),

@@ -12,8 +12,8 @@ use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::error::exit::Exit;
+use crate::error::still_down;
 use crate::host::Host;
-use crate::model::still_down;
 use crate::render::plan;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
@@ -105,6 +105,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             checks_before: false,
             restart,
             verify: false,
+            all_or_nothing: true,
         };
         ended = run::apply(&session.context_of(host), &mut mending.plan, how)?;
     }

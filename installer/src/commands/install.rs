@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
 use crate::model::setup_options::SetupOptions;
-use crate::model::still_down;
+use crate::model::skipped;
 use crate::render::{host_state, json, plan};
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
@@ -35,6 +35,7 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),
+        all_or_nothing: args.all_or_nothing,
     }
 }
 
@@ -42,7 +43,7 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if common.json {
         // The document contains the warnings; they go to the log as well.
         let due = host_state::remarks(&plan.state).into_iter();
-        let due = due.chain(host_state::actions(&plan.state, restart));
+        let due = due.chain(host_state::actions(&plan.state, restart, &plan.skipped));
         let all = plan.warnings.iter().cloned().chain(due);
         all.for_each(|w| log::warn!("{w}"));
         return;
@@ -59,10 +60,12 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
             "\n{}\n",
             plan::text(plan, "create", restart, screen)
         ));
+    } else if !plan.skipped.is_empty() {
+        stdio::result("Nothing to do: everything else is set up.\n");
     } else if !plan.state.needs_action() {
         stdio::result("Nothing to do: everything is set up.\n");
     }
-    for line in host_state::actions(&plan.state, restart) {
+    for line in host_state::actions(&plan.state, restart, &plan.skipped) {
         stdio::result(&screen.paragraph("", 0, &line));
     }
 }
@@ -82,7 +85,7 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
         ));
     }
     Ok(Exit::if_found(
-        !plan.is_empty() || plan.state.needs_action(),
+        !plan.is_empty() || !plan.skipped.is_empty() || plan.state.needs_action(),
     ))
 }
 
@@ -106,7 +109,9 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
                 }
                 Picked::Only(engines) => {
                     request.only = engines;
+                    let whole = plan;
                     plan = install_planner::plan(host, &request)?;
+                    plan.skipped = whole.skipped;
                 }
             }
         }
@@ -115,16 +120,23 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     plan::to_log(&plan, request.restart);
     if !plan.has_work(request.restart) {
         run::note(host, &plan)?;
+        let ended = Ended {
+            skipped: plan.skipped.clone(),
+            left_earlier: session.left_of_earlier_run().to_vec(),
+            ..Ended::default()
+        };
         if common.json {
-            let document = json::document(
-                Some(&plan),
-                session.recovered.is_some(),
-                &Ended::default(),
-                request.restart,
-            );
+            let recovered = session.recovered.is_some();
+            let document = json::document(Some(&plan), recovered, &ended, request.restart);
             stdio::result(&format!("{document}\n"));
+        } else if ended.exit() != Exit::Done {
+            let screen = Screen::output(common.plain);
+            stdio::result(&screen.paragraph("", 0, &last_line(&ended, "")));
         }
-        return Ok(Exit::if_unproven(!plan.state.down.is_empty()));
+        return Ok(match ended.exit() {
+            Exit::Done => Exit::if_partly(!plan.state.down.is_empty()),
+            partly => partly,
+        });
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Install)?;
@@ -137,9 +149,11 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
+        all_or_nothing: args.all_or_nothing,
     };
     let started = Instant::now();
-    let ended = run::apply(&session.context(), &mut plan, how)?;
+    let mut ended = run::apply(&session.context(), &mut plan, how)?;
+    ended.left_earlier = session.left_of_earlier_run().to_vec();
     if common.json {
         stdio::result(&format!(
             "{}\n",
@@ -151,6 +165,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         let taken = progress::elapsed(started);
         let done = last_line(&ended, &taken);
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
+        stdio::result(&fixes(&ended, screen));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
     Ok(ended.exit())
@@ -158,14 +173,24 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
 
 /// What was done, and what was not.
 fn last_line(ended: &Ended, taken: &str) -> String {
-    let reasons = ended.outcome.reasons().join("; ");
-    let not_verified = (!reasons.is_empty()).then(|| format!("not verified: {reasons}"));
-    let down = (!ended.down.is_empty()).then(|| still_down::with_command(&ended.down));
-    let buts: Vec<String> = not_verified.into_iter().chain(down).collect();
+    let skipped = (!ended.skipped.is_empty())
+        .then(|| format!("left as it was: {}", skipped::listed(&ended.skipped)));
+    let is_partly = skipped.is_some();
+    let buts: Vec<String> = skipped.into_iter().chain(ended.shortfalls()).collect();
     match buts.as_slice() {
         [] => format!("Done{taken}."),
+        buts if is_partly => format!("Partly done{taken}: {}.", buts.join("; and ")),
         buts => format!("Set up{taken}, but {}.", buts.join("; and ")),
     }
+}
+
+/// What to do about the engines that were left as they were.
+fn fixes(ended: &Ended, screen: Screen) -> String {
+    let fixes = ended.skipped.iter().filter_map(|s| s.fix.as_deref());
+    let fixes = fixes.map(|fix| screen.paragraph("  fix: ", 7, fix));
+    let by_hand = ended.left.iter();
+    let by_hand = by_hand.map(|one| screen.paragraph("  by hand: ", 11, one));
+    fixes.chain(by_hand).collect()
 }
 
 /// Which engines the user wants to set up.

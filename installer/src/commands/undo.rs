@@ -8,7 +8,6 @@ use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::answer::Answer;
-use crate::model::still_down;
 use crate::render::{json, plan};
 use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
@@ -27,15 +26,17 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
     let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
         ensure_nothing_left(host, false)?;
+        let ended = Ended {
+            left_earlier: session.left_of_earlier_run().to_vec(),
+            ..Ended::default()
+        };
         if common.json {
-            stdio::result(&format!(
-                "{}\n",
-                json::document(None, false, &Ended::default(), true)
-            ));
+            let document = json::document(None, false, &ended, true);
+            stdio::result(&format!("{document}\n"));
         } else {
             stdio::result(NOTHING);
         }
-        return Ok(Exit::Done);
+        return Ok(ended.exit());
     };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &session.progress);
@@ -56,19 +57,22 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         checks_before: false,
         restart,
         verify: false,
+        all_or_nothing: true,
     };
-    let ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
+    let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
+    ended.left_earlier = session.left_of_earlier_run().to_vec();
     ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
             json::document(Some(&plan), true, &ended, restart)
         ));
-    } else if ended.down.is_empty() {
-        stdio::result("Done: this host is as it was before gpusetup.\n");
     } else {
-        let text = format!("Undone, but {}.", still_down::with_command(&ended.down));
-        stdio::result(&Screen::output(common.plain).paragraph("", 0, &text));
+        let last_line = match ended.shortfalls().as_slice() {
+            [] => "Done: this host is as it was before gpusetup.".to_owned(),
+            buts => format!("Undone, but {}.", buts.join("; and ")),
+        };
+        stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
     }
     Ok(ended.exit())
 }
@@ -79,7 +83,10 @@ fn ensure_nothing_left(host: &Host, undone: bool) -> Result<(), Error> {
     if left.is_empty() {
         return Ok(());
     }
-    let places = left.iter().map(ToString::to_string).collect();
+    let places: Vec<String> = left.iter().map(ToString::to_string).collect();
+    if !undone && left.iter().all(|place| place.found.is_err()) {
+        return Err(Error::Unread(places.join("; ")));
+    }
     Err(Error::StillNamed { undone, places })
 }
 

@@ -193,6 +193,7 @@ impl Parts {
                 unchecked: BTreeSet::new(),
                 foreign: OtherToolkits::default(),
                 state: HostState::default(),
+                skipped: Vec::new(),
             },
             nodes,
             left,

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::engines::activation::Activation;
 use crate::error::Error;
+use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
-use crate::model::still_down::StillDown;
 
 /// Whether we can set up an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -38,13 +38,9 @@ impl Exit {
         if is_failed { Self::Failed } else { Self::Done }
     }
 
-    /// [`Self::Partly`] if something is not proven.
-    pub fn if_unproven(is_unproven: bool) -> Self {
-        if is_unproven {
-            Self::Partly
-        } else {
-            Self::Done
-        }
+    /// [`Self::Partly`] if something is not done or not proven.
+    pub fn if_partly(is_partly: bool) -> Self {
+        if is_partly { Self::Partly } else { Self::Done }
     }
 
     /// Its number.

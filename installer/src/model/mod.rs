@@ -5,5 +5,5 @@ pub mod change;
 pub mod host_state;
 pub mod package;
 pub mod setup_options;
-pub mod still_down;
+pub mod skipped;
 pub mod toolkit_traces;

@@ -1,11 +1,12 @@
 //! Renders what a host is due and what does not run on it as sentences, each for a line of its own.
 
 use crate::error::invocation::Invocation;
-use crate::model::host_state::{HostState, RestartDue, Whose};
+use crate::model::host_state::{EngineDown, HostState, RestartDue, Whose};
+use crate::model::skipped::Skipped;
 
 /// What somebody has to do something about. `restarts` says whether the restarts that gpusetup owes are part of the plan
-/// that is shown.
-pub fn actions(state: &HostState, restarts: bool) -> Vec<String> {
+/// that is shown; `skipped` are engines of which it is said already that they do not run.
+pub fn actions(state: &HostState, restarts: bool, skipped: &[Skipped]) -> Vec<String> {
     let interrupted = state.interrupted.iter();
     let interrupted = interrupted.map(|run| {
         format!(
@@ -15,7 +16,8 @@ pub fn actions(state: &HostState, restarts: bool) -> Vec<String> {
             run.fix
         )
     });
-    let down = state.down.iter();
+    let is_said = |d: &&EngineDown| skipped.iter().any(|s| s.engine == d.engine);
+    let down = state.down.iter().filter(|d| !is_said(d));
     let down = down.map(|d| format!("Engine down: {}: {}; {}.", d.engine, d.why, d.log));
     let due = state.ours().filter(|_| !restarts).map(restart_due);
     let not_known = state.not_known.iter();
@@ -72,7 +74,7 @@ pub fn notes(state: &HostState, engine: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::host_state::{EngineDown, NotKnown};
+    use crate::model::host_state::NotKnown;
 
     fn due(whose: Whose) -> RestartDue {
         RestartDue {
@@ -90,15 +92,15 @@ mod tests {
             due: vec![due(Whose::Theirs)],
             ..HostState::default()
         };
-        assert!(actions(&state, false).is_empty() && !state.needs_action());
+        assert!(actions(&state, false, &[]).is_empty() && !state.needs_action());
         assert_eq!(remarks(&state).len(), 1);
         let state = HostState {
             due: vec![due(Whose::Ours)],
             ..HostState::default()
         };
         assert!(remarks(&state).is_empty() && state.needs_action());
-        assert!(actions(&state, true).is_empty(), "the plan has it");
-        let said = actions(&state, false);
+        assert!(actions(&state, true, &[]).is_empty(), "the plan has it");
+        let said = actions(&state, false, &[]);
         assert!(said[0].starts_with("Restart due: docker: "), "{said:?}");
     }
 
@@ -118,7 +120,7 @@ mod tests {
             ..HostState::default()
         };
         assert!(state.needs_action());
-        let said = actions(&state, true);
+        let said = actions(&state, true, &[]);
         assert!(
             said[0].starts_with("Engine down: docker: it failed"),
             "{said:?}"

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{host_state, mask};
 use crate::error::Error;
+use crate::error::still_down::StillDown;
 use crate::model::change::Change;
 use crate::model::host_state::{RestartDue, Whose};
-use crate::model::still_down::StillDown;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::Ended;
 
@@ -43,11 +43,13 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
         "warnings": plan.map(|p| warnings(p, restart)).unwrap_or_default(),
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
+        "skipped": plan.map(|p| &p.skipped).into_iter().flatten().collect::<Vec<_>>(),
         "diff": diff,
         "verified": ended.outcome.verified,
         "not_verified": ended.outcome.engines_not_verified(),
         "not_verified_why": ended.outcome.not_verified,
         "containers_down": ended.down,
+        "left": ended.left.iter().chain(&ended.left_earlier).collect::<Vec<_>>(),
     })
 }
 
@@ -63,7 +65,7 @@ fn warnings(plan: &Plan, restarted: bool) -> Vec<String> {
     let warnings = plan.warnings.iter().cloned();
     warnings
         .chain(host_state::remarks(&plan.state))
-        .chain(host_state::actions(&plan.state, restarted))
+        .chain(host_state::actions(&plan.state, restarted, &plan.skipped))
         .collect()
 }
 

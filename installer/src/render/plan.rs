@@ -233,6 +233,7 @@ mod tests {
             unchecked: std::collections::BTreeSet::new(),
             foreign: OtherToolkits::default(),
             state: HostState::default(),
+            skipped: Vec::new(),
         };
         let screen = Screen {
             utf8: false,

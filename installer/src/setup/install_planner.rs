@@ -8,8 +8,10 @@ use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
 use crate::engines::activation::Activation;
+use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::error::unsupported::Unsupported;
 use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
@@ -34,6 +36,17 @@ pub struct InstallRequest {
     pub only: Vec<String>,
     /// Restart the engines that need it.
     pub restart: bool,
+    /// Set up all engines or none.
+    pub all_or_nothing: bool,
+}
+
+impl InstallRequest {
+    /// Whether an engine that does not run is started. That needs the user's word: its name, or no
+    /// other engine on this host.
+    fn starts_stopped(&self, host: &Host, engines: &[Box<dyn Engine>]) -> bool {
+        let is_stopped = |e: &Box<dyn Engine>| down::why(host, &**e).is_some();
+        !self.restart || !self.only.is_empty() || engines.iter().all(is_stopped)
+    }
 }
 
 /// Inspects the host and returns the plan, or an error that says why there is none.
@@ -73,14 +86,30 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             interrupted: interrupted::find(host)?,
             ..HostState::default()
         },
+        skipped: Vec::new(),
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
     if !is_of_user {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
+    let starts_stopped = request.starts_stopped(host, &engines);
     for engine in engines {
-        let changes = engine.changes(host, &request.wanted)?;
         host_state::add(&mut plan.state, host, &*engine, Some(&receipt));
+        let changes = engine.changes(host, &request.wanted);
+        let stopped = down::why(host, &*engine).filter(|_| !starts_stopped);
+        let changes = match (changes, stopped) {
+            (changes, None) => changes?,
+            // It is set up already.
+            (Ok(changes), Some(_)) if changes.is_empty() => changes,
+            (_, Some(why)) if request.all_or_nothing => {
+                let name = &engine.facts().name;
+                return Err(Error::engine(name, EngineFault::Stopped { why }));
+            }
+            (_, Some(why)) => {
+                plan.leave_out_stopped(&*engine, why);
+                continue;
+            }
+        };
         let activation = activation(host, &*engine, &receipt, &changes, &plan.state);
         plan.warn(engine.consequences(host, &request.wanted));
         plan.warn(engine.warnings(host));

@@ -84,6 +84,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         unchecked: receipt.unchecked.clone(),
         foreign: OtherToolkits::default(),
         state: HostState::default(),
+        skipped: Vec::new(),
     };
     Ok(Some((plan, receipt)))
 }

@@ -5,49 +5,53 @@
 
 use std::time::Instant;
 
+use crate::engines::activation::Activation;
 use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::still_down::{self, StillDown};
 use crate::host::service::{Verb, daemon_reload};
 use crate::host::{Host, threads};
-use crate::model::still_down::{self, StillDown};
 use crate::terminal::context::RunContext;
 use crate::terminal::progress::{self, Progress};
-use crate::transaction::journal::{Journal, StartedRestart};
+use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
+use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::states::{RunState, States};
 
 /// Runs the engines' own checkers in parallel: each takes as long as its daemon takes to start.
-pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error> {
+/// Returns for each engine by name whether it has accepted its configuration, as far as it has a checker.
+pub fn check_all(host: &Host, plan: &Plan) -> Vec<(String, Result<bool, Error>)> {
     let changed = plan.engines.iter().filter(|(_, a)| a.service().is_some());
-    let checked: Vec<_> = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let running: Vec<_> = changed
             .map(|(engine, _)| {
                 let check = threads::begin(scope, move || engine.check(host));
-                (engine, check)
+                (engine.facts().name.clone(), check)
             })
             .collect();
         let ended = running.into_iter();
-        ended.map(|(engine, check)| (engine, check.end())).collect()
-    });
-    for (engine, checked) in checked {
-        if checked? {
-            progress.done(&format!(
-                "{} accepts its configuration",
-                engine.facts().name
-            ));
-        }
-    }
-    Ok(())
+        ended.map(|(name, check)| (name, check.end())).collect()
+    })
 }
 
-/// Makes the files of a plan take effect. Each engine is recorded in the journal before its service
+/// Makes the managers of the services read the unit files that a plan has changed.
+pub fn read_units(host: &Host, plan: &Plan, journal: &mut Journal) -> Result<(), Error> {
+    journal.units = plan.reloads();
+    if journal.units.is_empty() {
+        return Ok(());
+    }
+    journal.store(host)?;
+    daemon_reload(host, journal.units.iter())
+}
+
+/// Makes the files of one engine take effect. The engine is recorded in the journal before its service
 /// is touched, so that a recovery restarts no other engine. Returns the containers that do not run
 /// again.
 pub fn activate(
     context: &RunContext,
-    plan: &Plan,
+    (engine, activation): &(Box<dyn Engine>, Activation),
     journal: &mut Journal,
     states: &mut States,
 ) -> Result<Vec<StillDown>, Error> {
@@ -56,53 +60,44 @@ pub fn activate(
         signals,
         progress,
     } = context;
-    journal.units = plan.reloads();
-    if !journal.units.is_empty() {
-        journal.store(host)?;
-        daemon_reload(host, journal.units.iter())?;
-    }
+    let Some((of, verb)) = activation.of() else {
+        return Ok(Vec::new());
+    };
+    signals.ensure_none()?;
     let earlier = Receipt::load(host)?.unwrap_or_default();
-    let mut still_down = Vec::new();
-    for (engine, activation) in &plan.engines {
-        let Some((of, verb)) = activation.of() else {
-            continue;
-        };
-        signals.ensure_none()?;
-        let began = Instant::now();
-        let was_down = down::why(host, &**engine).is_some();
-        let started = StartedRestart {
-            engine: engine.facts().name.clone(),
-            service: of.service.clone(),
-            reload: verb == Verb::Reload,
-            was_down,
-            is_started_by_us: was_down || earlier.has_started(host, &of.service),
-            // Some containers of the plan may have ended since. Those that ended by themselves are
-            // not started again.
-            stops: match verb {
-                Verb::Reload | Verb::Stop => Vec::new(),
-                Verb::Restart => engine.stopping(host, activation.stopped()),
-            },
-        };
-        journal.begun.push(started.clone());
-        journal.store(host)?;
-        take_effect(host, Some(&**engine), &started, verb, progress)?;
-        states.reach(&started.engine, RunState::Activated);
-        let (name, taken) = (&started.engine, progress::elapsed(began));
-        progress.done(&format!("{name} {}{taken}", verb.past_tense()));
-        if started.stops.is_empty() {
-            continue;
-        }
-        progress.doing(&format!("starting the containers of {name} again"));
-        let still = engine.start_again(host, &started.stops);
-        if still.is_empty() {
-            progress.done(&format!("{name}: {}", up(&started.stops)));
-        } else {
-            // This is no reason for a rollback, which would stop the other containers again.
-            progress.warn(&format!("{name}: {}", still_down::listed(&still)));
-        }
-        still_down.extend(still);
+    let began = Instant::now();
+    let was_down = down::why(host, &**engine).is_some();
+    let started = StartedRestart {
+        engine: engine.facts().name.clone(),
+        service: of.service.clone(),
+        reload: verb == Verb::Reload,
+        was_down,
+        is_started_by_us: was_down || earlier.has_started(host, &of.service),
+        // Some containers of the plan may have ended since. Those that ended by themselves are
+        // not started again.
+        stops: match verb {
+            Verb::Reload | Verb::Stop => Vec::new(),
+            Verb::Restart => engine.stopping(host, activation.stopped()),
+        },
+    };
+    journal.begun.push(started.clone());
+    journal.store(host)?;
+    take_effect(host, Some(&**engine), &started, verb, progress)?;
+    states.reach(&started.engine, RunState::Activated);
+    let (name, taken) = (&started.engine, progress::elapsed(began));
+    progress.done(&format!("{name} {}{taken}", verb.past_tense()));
+    if started.stops.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(still_down)
+    progress.doing(&format!("starting the containers of {name} again"));
+    let still = engine.start_again(host, &started.stops);
+    if still.is_empty() {
+        progress.done(&format!("{name}: {}", up(&started.stops)));
+    } else {
+        // This is no reason for a rollback, which would stop the other containers again.
+        progress.warn(&format!("{name}: {}", still_down::listed(&still)));
+    }
+    Ok(still)
 }
 
 /// What an attempt to make restored files take effect has left.
@@ -134,6 +129,12 @@ pub fn activate_again(
                 "{}: {e}",
                 started.service.restart_command().join(" ")
             ));
+            remaining
+                .down
+                .extend(started.stops.iter().map(|name| StillDown {
+                    container: name.clone(),
+                    why: format!("{} does not run", started.engine),
+                }));
             continue;
         }
         let done = format!("{} {}", started.verb_back().past_tense(), started.engine);

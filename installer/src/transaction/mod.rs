@@ -12,6 +12,7 @@ pub mod receipt;
 pub mod regenerated;
 pub mod rollback;
 pub mod run;
+pub mod started_restart;
 pub mod state_file;
 pub mod states;
 pub mod stored;

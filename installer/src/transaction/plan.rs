@@ -14,6 +14,7 @@ use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::host_state::HostState;
 use crate::model::setup_options::SetupOptions;
+use crate::model::skipped::Skipped;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
@@ -35,6 +36,8 @@ pub struct Plan {
     pub foreign: OtherToolkits,
     /// What is due on the host, and what does not run on it.
     pub state: HostState,
+    /// Engines that are left as they were.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Plan {
@@ -49,6 +52,7 @@ impl Plan {
             unchecked: BTreeSet::new(),
             foreign: OtherToolkits::default(),
             state: HostState::default(),
+            skipped: Vec::new(),
         }
     }
 
@@ -86,6 +90,47 @@ impl Plan {
                 },
             )),
         }
+    }
+
+    /// Leaves out an engine that does not run, and says how it can be set up.
+    pub fn leave_out_stopped(&mut self, engine: &dyn Engine, why: String) {
+        let name = engine.facts().name.clone();
+        let fix = format!(
+            "start it and run this again, or run `{}`, which starts it",
+            Invocation::InstallEngineAsRoot(&name)
+        );
+        self.warnings
+            .push(format!("{name} is left as it is: {why}; {fix}"));
+        self.skipped.push(Skipped {
+            engine: name,
+            why,
+            fix: Some(fix),
+        });
+    }
+
+    /// Leaves out an engine of the plan because of this error, together with its changes.
+    pub fn leave_out_failed(&mut self, name: &str, cause: &Error) {
+        let Some(at) = self.position(name) else {
+            return;
+        };
+        let (engine, _) = self.engines.remove(at);
+        self.changes.retain(|c| !engine.owns(&c.path));
+        self.skipped.push(Skipped {
+            engine: name.to_owned(),
+            why: match cause {
+                // The engine is named already.
+                Error::Engine { fault, .. } => fault.to_string(),
+                other => other.to_string(),
+            },
+            fix: cause.fix(),
+        });
+    }
+
+    /// The place of the engine of that name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.engines
+            .iter()
+            .position(|(e, _)| e.facts().name == name)
     }
 
     /// Adds warnings, each only once even if several engines give it.

@@ -15,7 +15,7 @@ use crate::host::service_state::{ServiceState, Start};
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
-use crate::transaction::journal::StartedRestart;
+use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::state_file;
 
 /// The file that records all runs that succeeded.

@@ -11,23 +11,23 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::containers::running;
+use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
-use crate::model::still_down::StillDown;
 
 /// How long one `docker start` may take.
 const START: Duration = Duration::from_secs(60);
 
 /// How long to try.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RetryTimes {
     /// Ends after this time in which no further container has come back.
     pub limit: Duration,
     /// The first wait between two looks; each later one is twice as long, up to ten times this.
     pub pause: Duration,
 }
 
-impl Patience {
+impl RetryTimes {
     /// For a real Docker. On a busy host with 150 containers, `task already exists` lasted for
     /// some seconds.
     pub const USUAL: Self = Self {
@@ -58,7 +58,7 @@ pub fn start_again(
     host: &Host,
     client: &Client,
     stopped: &[String],
-    patience: Patience,
+    times: RetryTimes,
 ) -> Vec<StillDown> {
     let attempts = stopped.iter().map(|n| (n.as_str(), Attempt::default()));
     let mut comeback = Comeback {
@@ -66,15 +66,15 @@ pub fn start_again(
         client,
         attempts: attempts.collect(),
     };
-    comeback.run(patience);
+    comeback.run(times);
     comeback.still_down()
 }
 
 impl<'a> Comeback<'a> {
-    fn run(&mut self, patience: Patience) {
-        let mut down = self.settled(patience);
-        let mut pause = patience.pause;
-        let mut end = Instant::now() + patience.limit;
+    fn run(&mut self, times: RetryTimes) {
+        let mut down = self.settled(times);
+        let mut pause = times.pause;
+        let mut end = Instant::now() + times.limit;
         while !down.is_empty() && Instant::now() < end {
             for name in &down {
                 self.start(name);
@@ -86,21 +86,21 @@ impl<'a> Comeback<'a> {
             sleep(pause);
             let now = self.to_start();
             if now.len() < down.len() {
-                end = Instant::now() + patience.limit;
-                pause = patience.pause;
+                end = Instant::now() + times.limit;
+                pause = times.pause;
             } else {
-                pause = (2 * pause).min(10 * patience.pause);
+                pause = (2 * pause).min(10 * times.pause);
             }
             down = now;
         }
     }
 
     /// Those that do not run once no further one comes up: Docker may still be starting some.
-    fn settled(&self, patience: Patience) -> Vec<&'a str> {
+    fn settled(&self, times: RetryTimes) -> Vec<&'a str> {
         let mut down = self.to_start();
-        let end = Instant::now() + patience.limit;
+        let end = Instant::now() + times.limit;
         while !down.is_empty() && Instant::now() < end {
-            sleep(patience.pause);
+            sleep(times.pause);
             let now = self.to_start();
             if now.len() == down.len() {
                 return now;
@@ -181,7 +181,7 @@ mod tests {
     use super::super::containers::tests::docker;
     use super::*;
 
-    const QUICK: Patience = Patience {
+    const QUICK: RetryTimes = RetryTimes {
         limit: Duration::from_millis(900),
         pause: Duration::from_millis(20),
     };

@@ -27,7 +27,7 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 
 use client::{Client, DaemonInfo};
-use comeback::Patience;
+use comeback::RetryTimes;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use places::CONFIG;
@@ -37,6 +37,7 @@ use crate::engines::activation::{Activated, Activation};
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
+use crate::error::still_down::StillDown;
 use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
@@ -44,7 +45,6 @@ use crate::host::user::User;
 use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
-use crate::model::still_down::StillDown;
 
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
@@ -416,7 +416,7 @@ impl Engine for Docker {
     }
 
     fn start_again(&self, host: &Host, stopped: &[String]) -> Vec<StillDown> {
-        comeback::start_again(host, &self.client, stopped, Patience::USUAL)
+        comeback::start_again(host, &self.client, stopped, RetryTimes::USUAL)
     }
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {
