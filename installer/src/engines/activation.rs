@@ -69,7 +69,7 @@ impl Activation {
     /// The same, with the reason for which it is done besides the changes of this run.
     pub fn because(self, why: &str) -> Self {
         let with = |of: Activated| Activated {
-            effect: format!("{why}; {}", of.effect),
+            effect: format!("due since an earlier run: {why}; {}", of.effect),
             ..of
         };
         match self {
