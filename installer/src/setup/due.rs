@@ -36,10 +36,16 @@ pub fn of(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer
     }
     let (start, unknown) = match service.state(host) {
         Answer::Known(ServiceState::Runs(start)) => (start, None),
-        // Its next start reads the files.
-        Answer::Known(_) => return Answer::None,
+        Answer::Known(ServiceState::Changes) => {
+            let why = "it is just being started or stopped";
+            (Start::default(), Some(why.into()))
+        }
         // Somebody has started it by hand.
-        Answer::None => (Start::default(), Some("its service does not run it".into())),
+        Answer::Known(_) | Answer::None if engine.facts().daemon.runs() == Some(true) => {
+            (Start::default(), Some("its service does not run it".into()))
+        }
+        // Its next start reads the files.
+        Answer::Known(_) | Answer::None => return Answer::None,
         Answer::Unknown(why) => (Start::default(), Some(why)),
     };
     // Reads that fail here are answered with "not known"; they are no reason for the whole plan to fail.
@@ -83,8 +89,7 @@ impl Look<'_> {
         };
         match (self.theirs(), ours) {
             (Answer::Known(why), None) => Answer::Known(self.restart(Whose::Theirs, why)),
-            (_, Some(why)) => Answer::Unknown(why),
-            (Answer::Unknown(why), _) => Answer::Unknown(why),
+            (_, Some(why)) | (Answer::Unknown(why), None) => Answer::Unknown(why),
             (Answer::None, None) => Answer::None,
         }
     }

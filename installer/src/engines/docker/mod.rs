@@ -372,7 +372,10 @@ impl Engine for Docker {
             return Answer::Known(Some(format!("it {how}")));
         }
         let needs_cdi = self.mode(wanted) != Mode::Runtime
-            && file.get(&["features", "cdi"]).and_then(|v| v.as_bool()) == Some(true);
+            && file
+                .get(&["features", "cdi"])
+                .and_then(serde_json::Value::as_bool)
+                == Some(true);
         if needs_cdi && !info.has_cdi {
             return Answer::Known(Some("CDI is not on in it yet".into()));
         }
