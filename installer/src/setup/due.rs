@@ -52,7 +52,7 @@ pub fn of(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer
     let Ok(host) = &host.anew() else {
         return Answer::Unknown("the host's files cannot be read".into());
     };
-    let look = Look {
+    let running = RunningEngine {
         host,
         engine,
         receipt,
@@ -60,10 +60,10 @@ pub fn of(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer
         start,
         unknown,
     };
-    look.due()
+    running.due()
 }
 
-struct Look<'a> {
+struct RunningEngine<'a> {
     host: &'a Host,
     engine: &'a dyn Engine,
     receipt: Option<&'a Receipt>,
@@ -73,7 +73,7 @@ struct Look<'a> {
     unknown: Option<String>,
 }
 
-impl Look<'_> {
+impl RunningEngine<'_> {
     fn due(&self) -> Answer<RestartDue> {
         if self.host.user().is_some() && !self.engine.is_of_user() {
             // What was set up in it is recorded where only root reads.
