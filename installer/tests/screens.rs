@@ -210,11 +210,28 @@ fn a_failure_and_the_way_back() {
         };
         let before = running.host.read(DAEMON_JSON);
         running.host.write("state/refuses", REFUSAL);
-        let mut terminal = running.on(kind, &["install"]);
+        let mut terminal = running.on(kind, &["install", "--all-or-nothing"]);
         go_ahead(&terminal, kind);
         let code = terminal.end().unwrap();
         golden("failure", name, &terminal, code);
         assert_eq!(code, 1, "{name}");
+        assert_eq!(running.host.read(DAEMON_JSON), before);
+    }
+}
+
+#[test]
+fn a_failure_of_one_engine() {
+    for (name, kind) in KINDS {
+        let Some(running) = Running::new() else {
+            return;
+        };
+        let before = running.host.read(DAEMON_JSON);
+        running.host.write("state/refuses", REFUSAL);
+        let mut terminal = running.on(kind, &["install"]);
+        go_ahead(&terminal, kind);
+        let code = terminal.end().unwrap();
+        golden("partly", name, &terminal, code);
+        assert_eq!(code, 7, "{name}");
         assert_eq!(running.host.read(DAEMON_JSON), before);
     }
 }
@@ -447,7 +464,7 @@ fn a_refusal_of_the_configuration_as_found_is_not_laid_on_our_edit() {
     };
     let before = running.host.read(DAEMON_JSON);
     running.host.write("state/unfit", SAID);
-    let mut install = running.on(WIDE, &["install", "--yes"]);
+    let mut install = running.on(WIDE, &["install", "--yes", "--engine", "docker"]);
     assert_eq!(install.end(), Some(1), "{}", install.text());
     let text = install.text().replace('\n', " ");
     assert!(text.contains("before gpusetup touched it"), "{text}");

@@ -17,7 +17,8 @@ use crate::host::Host;
 use crate::render::plan;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
-use crate::transaction::run::{self, Ended, RunOptions};
+use crate::transaction::ended::Ended;
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 /// How many explanations are shown.
 const CANDIDATES: usize = 3;
@@ -105,7 +106,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             checks_before: false,
             restart,
             verify: false,
-            all_or_nothing: true,
+            scope: RollbackScope::Run,
         };
         ended = run::apply(&session.context_of(host), &mut mending.plan, how)?;
     }

@@ -14,7 +14,6 @@ use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
 use crate::model::setup_options::SetupOptions;
-use crate::model::skipped;
 use crate::render::{host_state, json, plan};
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
@@ -22,8 +21,9 @@ use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
+use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, Ended, RunOptions};
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -149,7 +149,11 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
-        all_or_nothing: args.all_or_nothing,
+        scope: if args.all_or_nothing {
+            RollbackScope::Run
+        } else {
+            RollbackScope::Engine
+        },
     };
     let started = Instant::now();
     let mut ended = run::apply(&session.context(), &mut plan, how)?;
@@ -173,24 +177,17 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
 
 /// What was done, and what was not.
 fn last_line(ended: &Ended, taken: &str) -> String {
-    let skipped = (!ended.skipped.is_empty())
-        .then(|| format!("left as it was: {}", skipped::listed(&ended.skipped)));
-    let is_partly = skipped.is_some();
-    let buts: Vec<String> = skipped.into_iter().chain(ended.shortfalls()).collect();
-    match buts.as_slice() {
-        [] => format!("Done{taken}."),
-        buts if is_partly => format!("Partly done{taken}: {}.", buts.join("; and ")),
-        buts => format!("Set up{taken}, but {}.", buts.join("; and ")),
+    match ended.message() {
+        None => format!("Done{taken}."),
+        Some(buts) if ended.skipped.is_empty() => format!("Set up{taken}, but {buts}."),
+        Some(buts) => format!("Partly done{taken}: {buts}."),
     }
 }
 
-/// What to do about the engines that were left as they were.
 fn fixes(ended: &Ended, screen: Screen) -> String {
-    let fixes = ended.skipped.iter().filter_map(|s| s.fix.as_deref());
-    let fixes = fixes.map(|fix| screen.paragraph("  fix: ", 7, fix));
-    let by_hand = ended.left.iter();
-    let by_hand = by_hand.map(|one| screen.paragraph("  by hand: ", 11, one));
-    fixes.chain(by_hand).collect()
+    let fixes = ended.fixes();
+    let lines = fixes.iter().map(|fix| screen.paragraph("  fix: ", 7, fix));
+    lines.collect()
 }
 
 /// Which engines the user wants to set up.

@@ -13,9 +13,10 @@ use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
+use crate::transaction::ended::Ended;
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, Ended, RunOptions};
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -57,7 +58,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         checks_before: false,
         restart,
         verify: false,
-        all_or_nothing: true,
+        scope: RollbackScope::Run,
     };
     let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
     ended.left_earlier = session.left_of_earlier_run().to_vec();

@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::error::still_down::StillDown;
 use crate::model::change::Change;
 use crate::model::host_state::{RestartDue, Whose};
+use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::Ended;
 
 /// The document of a plan or of a run that ended well.
 pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool) -> Value {
@@ -49,6 +49,8 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
         "not_verified": ended.outcome.engines_not_verified(),
         "not_verified_why": ended.outcome.not_verified,
         "containers_down": ended.down,
+        "msg": ended.message(),
+        "fix": (!ended.fixes().is_empty()).then(|| ended.fixes().join("; ")),
         "left": ended.left.iter().chain(&ended.left_earlier).collect::<Vec<_>>(),
     })
 }

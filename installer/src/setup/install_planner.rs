@@ -44,8 +44,8 @@ impl InstallRequest {
     /// Whether an engine that does not run is started. That needs the user's word: its name, or no
     /// other engine on this host.
     fn starts_stopped(&self, host: &Host, engines: &[Box<dyn Engine>]) -> bool {
-        let is_stopped = |e: &Box<dyn Engine>| down::why(host, &**e).is_some();
-        !self.restart || !self.only.is_empty() || engines.iter().all(is_stopped)
+        let mut engines = engines.iter().map(|e| down::why(host, &**e));
+        !self.restart || !self.only.is_empty() || engines.all(|stopped| stopped.is_some())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::host_state::HostState;
 use crate::model::setup_options::SetupOptions;
-use crate::model::skipped::Skipped;
+use crate::model::skipped::{SkipReason, Skipped};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
@@ -103,6 +103,7 @@ impl Plan {
             .push(format!("{name} is left as it is: {why}; {fix}"));
         self.skipped.push(Skipped {
             engine: name,
+            reason: SkipReason::DoesNotRun,
             why,
             fix: Some(fix),
         });
@@ -117,6 +118,7 @@ impl Plan {
         self.changes.retain(|c| !engine.owns(&c.path));
         self.skipped.push(Skipped {
             engine: name.to_owned(),
+            reason: SkipReason::Failed,
             why: match cause {
                 // The engine is named already.
                 Error::Engine { fault, .. } => fault.to_string(),

@@ -6,14 +6,13 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::error::engine_fault::EngineFault;
-use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::error::still_down::{self, StillDown};
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
-use crate::model::skipped::Skipped;
 use crate::terminal::context::RunContext;
 use crate::transaction::activate::{Remaining, activate, check_all, read_units};
+use crate::transaction::ended::Ended;
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -32,51 +31,17 @@ pub struct RunOptions {
     pub restart: bool,
     /// Run a container in each engine.
     pub verify: bool,
-    /// If one engine fails, roll back all of them, not only that one.
-    pub all_or_nothing: bool,
+    /// What is rolled back if one engine fails.
+    pub scope: RollbackScope,
 }
 
-/// The result of a run that was carried out.
-#[derive(Debug, Default)]
-pub struct Ended {
-    /// The results of the containers, if they were asked for.
-    pub outcome: verify::Outcome,
-    /// Containers that ran before a restart and do not run again.
-    pub down: Vec<StillDown>,
-    /// Engines that were left as they were.
-    pub skipped: Vec<Skipped>,
-    /// What must be done by hand for an engine that was rolled back and does not run as before.
-    pub left: Vec<String>,
-    /// What an earlier run, which died, has left to be done by hand.
-    pub left_earlier: Vec<String>,
-}
-
-impl Ended {
-    /// The exit code of the command.
-    pub fn exit(&self) -> Exit {
-        if !self.left.is_empty() {
-            Exit::RollbackIncomplete
-        } else if !self.down.is_empty() {
-            Exit::ContainersDown
-        } else {
-            let is_whole = self.skipped.is_empty() && self.left_earlier.is_empty();
-            Exit::if_partly(!is_whole || !self.outcome.not_verified.is_empty())
-        }
-    }
-
-    /// The parts of a last line that begins with `Set up, but`: what is not as it should be.
-    pub fn shortfalls(&self) -> Vec<String> {
-        let reasons = self.outcome.reasons().join("; ");
-        let not_verified = (!reasons.is_empty()).then(|| format!("not verified: {reasons}"));
-        let down = (!self.down.is_empty()).then(|| still_down::with_command(&self.down));
-        let earlier = self.left_earlier.join("; ");
-        let earlier =
-            (!earlier.is_empty()).then(|| format!("an earlier run has left this to do: {earlier}"));
-        [not_verified, down, earlier]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
+/// What a run rolls back if one engine fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RollbackScope {
+    /// That engine, if there are others to set up.
+    Engine,
+    /// Everything.
+    Run,
 }
 
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the error says why.
@@ -140,7 +105,7 @@ pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
         checks_before: false,
         restart: false,
         verify: false,
-        all_or_nothing: true,
+        scope: RollbackScope::Run,
     };
     let mut plan = Plan::of_file(change);
     carry_out(context, &mut plan, &receipt, how, |_, _| Commit {
@@ -304,7 +269,7 @@ impl Run<'_> {
     /// Rolls back the engine that failed and goes on with the others. Fails with the cause if the
     /// whole run must be rolled back.
     fn go_on_without(&mut self, name: &str, cause: Error) -> Result<(), Error> {
-        let is_alone = self.how.all_or_nothing || self.plan.engines.len() < 2;
+        let is_alone = self.how.scope == RollbackScope::Run || self.plan.engines.len() < 2;
         let at = self.plan.position(name).filter(|_| !is_alone);
         let one = at.and_then(|at| self.plan.engines.get_mut(at));
         let Some((engine, _)) = one.filter(|_| !matches!(cause, Error::Interrupted)) else {

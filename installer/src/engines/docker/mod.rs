@@ -101,7 +101,12 @@ fn service_of(user: Option<&User>) -> Service {
 /// although its service does not.
 fn is_down(host: &Host, user: Option<&User>) -> bool {
     let pid = host.root().read_to_string(PIDFILE).unwrap_or_default();
-    let by_hand = || !pid.is_empty() && host.root().exists(format!("/proc/{}", pid.trim()));
+    // The file of a dockerd that was killed may have the number of another process by now.
+    let name = || {
+        host.root()
+            .read_to_string(format!("/proc/{}/comm", pid.trim()))
+    };
+    let by_hand = || name().is_ok_and(|name| name.trim() == "dockerd");
     service_of(user).is_down(host) && !by_hand()
 }
 
