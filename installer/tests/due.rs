@@ -211,7 +211,10 @@ fn an_engine_that_keeps_crashing_is_a_state_of_plan_status_and_doctor() {
     assert!(status.contains("failing"), "{status}");
     let doctor = said(&running, &["doctor"], 2);
     assert!(doctor.contains("it ends again and again"), "{doctor}");
-    document(&running, INSTALL, 7);
+    let install = document(&running, INSTALL, 7);
+    assert_eq!(install["skipped"][0]["reason"], "does-not-run");
+    let warnings = install["warnings"].to_string();
+    assert!(warnings.contains("Engine down: docker"), "{warnings}");
 }
 
 #[test]

@@ -120,6 +120,9 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     plan::to_log(&plan, request.restart);
     if !plan.has_work(request.restart) {
         run::note(host, &plan)?;
+        // Those that fail are shown already.
+        let has_skipped = !plan.skipped.is_empty();
+        plan.leave_out_down();
         let ended = Ended {
             skipped: plan.skipped.clone(),
             left_earlier: session.left_of_earlier_run().to_vec(),
@@ -129,14 +132,11 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
             let recovered = session.recovered.is_some();
             let document = json::document(Some(&plan), recovered, &ended, request.restart);
             stdio::result(&format!("{document}\n"));
-        } else if ended.exit() != Exit::Done {
+        } else if has_skipped || !ended.left_earlier.is_empty() {
             let screen = Screen::output(common.plain);
             stdio::result(&screen.paragraph("", 0, &last_line(&ended, "")));
         }
-        return Ok(match ended.exit() {
-            Exit::Done => Exit::if_partly(!plan.state.down.is_empty()),
-            partly => partly,
-        });
+        return Ok(ended.exit());
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Install)?;

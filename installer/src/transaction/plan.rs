@@ -109,6 +109,20 @@ impl Plan {
         });
     }
 
+    /// Notes the engines that fail although nothing has to be written for them.
+    pub fn leave_out_down(&mut self) {
+        for down in &self.state.down {
+            if self.skipped.iter().all(|s| s.engine != down.engine) {
+                self.skipped.push(Skipped {
+                    engine: down.engine.clone(),
+                    reason: SkipReason::DoesNotRun,
+                    why: down.why.clone(),
+                    fix: Some(down.log.clone()),
+                });
+            }
+        }
+    }
+
     /// Leaves out an engine of the plan because of this error, together with its changes.
     pub fn leave_out_failed(&mut self, name: &str, cause: &Error) {
         let Some(at) = self.position(name) else {
