@@ -131,7 +131,13 @@ def test_check_mode_only_looks(host):
 
 
 def test_a_restart_that_is_due_is_told(host):
-    due = {"engine": "docker", "service": "docker.service", "whose": "ours", "why": "it has not read it", "command": "x"}
+    due = {
+        "engine": "docker",
+        "service": "docker.service",
+        "whose": "ours",
+        "why": "it has not read it",
+        "command": "x",
+    }
     left = dict(NOTHING, restart_required=["docker.service"], restarts_due=[due], warnings=["Restart due: docker"])
     # As gpusetup ends: plan with 2 although nothing changes, install with 0.
     host.says((2, left), (0, left), (2, dict(left, changed=True)), (0, dict(NOTHING, changed=True)))
