@@ -57,8 +57,8 @@ options:
       - C(keep_containers) fails before anything is changed where a restart would stop a container.
       - C(never) leaves the restart to you. What needs one is in RV(restart_required). Nothing is verified then, and an
         engine that does not start with its new configuration is not put back.
-      - A restart that an earlier run has left is done by C(auto), which then reports a change. With C(never) it stays in
-        RV(restart_required), with a warning and without a change. A restart that is due because of somebody else's
+      - A restart that an earlier run has left is done by C(auto), which then reports a change. With C(never) it stays
+        in RV(restart_required), with a warning and without a change. A restart that is due because of somebody else's
         change is only named, in RV(restarts_due) and as a warning.
     type: str
     choices: [auto, keep_containers, never]
@@ -163,8 +163,8 @@ restart_required:
   sample: [docker.service]
 restarts_due:
   description:
-    - Restarts that are due although no file changes; RV(restarts_due[].whose) is C(ours) where what C(gpusetup) has set up
-      is not in effect without it, and C(theirs) where somebody else has changed a file.
+    - Restarts that are due although no file changes; RV(restarts_due[].whose) is C(ours) where what C(gpusetup) has
+      set up is not in effect without it, and C(theirs) where somebody else has changed a file.
   returned: success
   type: list
   elements: dict
