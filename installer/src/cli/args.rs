@@ -198,7 +198,7 @@ pub struct InstallArgs {
     /// Leave the engines running as they are; changes take effect when they are restarted
     #[arg(long)]
     pub no_restart: bool,
-    /// If one engine cannot be set up, set up none: put all of them back
+    /// Set up all engines or none: start those that do not run, and put all back if one fails
     #[arg(long)]
     pub all_or_nothing: bool,
     /// Change nothing where a restart would stop running containers

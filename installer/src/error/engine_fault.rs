@@ -53,12 +53,6 @@ pub enum EngineFault {
         /// The reason.
         why: String,
     },
-    /// It does not run, and the run is to set up all engines or none.
-    #[error("cannot be set up: {why}")]
-    Stopped {
-        /// The reason.
-        why: String,
-    },
     /// It runs no container at all.
     #[error("runs no container here, with a GPU or without: {detail}")]
     NoContainer {
@@ -78,7 +72,7 @@ pub enum EngineFault {
 impl EngineFault {
     /// What to do about it, for the engine of that name.
     pub fn fix(&self, engine: &str) -> Option<String> {
-        use Invocation::{Install, InstallUnverified, NoRestart};
+        use Invocation::{InstallUnverified, NoRestart};
         Some(match self {
             Self::NotBack { fix, .. } => return fix.clone(),
             Self::OtherConfig { fix, .. } => fix.clone(),
@@ -97,9 +91,6 @@ impl EngineFault {
             Self::ContainersUnknown { .. } => format!(
                 "see what `docker ps` says, then run this again; or run it with {NoRestart}; nothing was changed"
             ),
-            Self::Stopped { .. } => {
-                format!("start it and run this again; `{Install}` alone sets up the other engines")
-            }
             Self::NoContainer { .. } => {
                 format!("mend {engine} first, or leave the check out: {InstallUnverified}")
             }

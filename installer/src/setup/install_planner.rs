@@ -11,7 +11,6 @@ use crate::engines::activation::Activation;
 use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
-use crate::error::engine_fault::EngineFault;
 use crate::error::unsupported::Unsupported;
 use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
@@ -41,11 +40,12 @@ pub struct InstallRequest {
 }
 
 impl InstallRequest {
-    /// Whether an engine that does not run is started. That needs the user's word: its name, or no
-    /// other engine on this host.
+    /// Whether an engine that does not run is started. That needs the user's word: its name, all engines or none, or
+    /// no other engine on this host.
     fn starts_stopped(&self, host: &Host, engines: &[Box<dyn Engine>]) -> bool {
         let mut engines = engines.iter().map(|e| down::why(host, &**e));
-        !self.restart || !self.only.is_empty() || engines.all(|stopped| stopped.is_some())
+        let is_asked_for = !self.only.is_empty() || self.all_or_nothing;
+        !self.restart || is_asked_for || engines.all(|stopped| stopped.is_some())
     }
 }
 
@@ -101,10 +101,6 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             (changes, None) => changes?,
             // It is set up already.
             (Ok(changes), Some(_)) if changes.is_empty() => changes,
-            (_, Some(why)) if request.all_or_nothing => {
-                let name = &engine.facts().name;
-                return Err(Error::engine(name, EngineFault::Stopped { why }));
-            }
             (_, Some(why)) => {
                 plan.leave_out_stopped(&*engine, why);
                 continue;
