@@ -195,6 +195,17 @@ pub trait Engine: Any + Send + Sync {
         Activation::default()
     }
 
+    /// How what gpusetup has set up, as the files are now, is not in effect in its running daemon; `Known(None)` if it
+    /// is. `None` for a daemon that cannot tell: then the times of its start and of its files decide.
+    fn not_in_effect(&self, _host: &Host, _wanted: &SetupOptions) -> Answer<Option<String>> {
+        Answer::None
+    }
+
+    /// Whether its daemon, or the program that starts it, reads that file without a restart when it changes.
+    fn watches(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// The service that runs its daemon; `None` for an engine without one.
     fn daemon_service(&self, _host: &Host) -> Option<Service> {
         None

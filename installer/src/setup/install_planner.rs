@@ -8,6 +8,7 @@ use gpu_host::distro::{self, Distro};
 use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
+use crate::engines::activation::Activation;
 use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
@@ -15,11 +16,14 @@ use crate::error::unsupported::Unsupported;
 use crate::host::answer::{self, Answer};
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
 use crate::setup::default_runtime;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
+use crate::setup::host_state;
 use crate::setup::other_toolkits::{self, ConflictResolution};
+use crate::transaction::interrupted;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Receipt;
@@ -83,6 +87,10 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             .collect(),
         unchecked: receipt.unchecked.clone(),
         foreign,
+        state: HostState {
+            interrupted: interrupted::find(host)?,
+            ..HostState::default()
+        },
         skipped: Vec::new(),
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
@@ -91,6 +99,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
     }
     let starts_stopped = request.starts_stopped(host, &engines);
     for engine in engines {
+        host_state::add(&mut plan.state, host, &*engine, Some(&receipt));
         let state = default_runtime::state(&receipt, &*engine, request.default_runtime);
         let wanted = SetupOptions {
             default_runtime: state.is_some_and(DefaultRuntime::is_ours),
@@ -123,7 +132,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             plan.default_runtime
                 .insert(engine.facts().name.clone(), state);
         }
-        let activation = engine.activation(host, &changes);
+        let activation = activation(host, &*engine, &receipt, &changes, &plan.state);
         plan.warn(engine.consequences(host, &wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
@@ -144,6 +153,24 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         ensure_restarts_are_possible(&plan, host)?;
     }
     Ok(plan)
+}
+
+/// What must happen for these changes to take effect, and for those of earlier runs that the engine has not read.
+fn activation(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: &Receipt,
+    changes: &[Change],
+    state: &HostState,
+) -> Activation {
+    let name = &engine.facts().name;
+    let Some(due) = state.ours().find(|d| d.engine == *name) else {
+        return engine.activation(host, changes);
+    };
+    let earlier = receipt.changes.iter();
+    let earlier = earlier.filter(|c| engine.owns(&c.path)).cloned();
+    let all: Vec<Change> = earlier.chain(changes.iter().cloned()).collect();
+    engine.activation(host, &all).because(&due.why)
 }
 
 /// What to do on a distribution that cannot be set up by writing files, or where to read more.

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::error::edit_error::EditError;
 use crate::host::Host;
 use crate::model::change::{Change, ChangeVerb, MergeKind};
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::leftovers;
 use crate::setup::made_anew;
@@ -84,6 +85,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         warnings,
         unchecked: receipt.unchecked.clone(),
         foreign: OtherToolkits::default(),
+        state: HostState::default(),
         skipped: Vec::new(),
     };
     Ok(Some((plan, receipt)))

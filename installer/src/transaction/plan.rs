@@ -12,6 +12,7 @@ use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::setup_options::{DefaultRuntime, SetupOptions};
 use crate::model::skipped::{SkipReason, Skipped};
 use crate::model::toolkit_traces::OtherToolkits;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub unchecked: BTreeSet<PathBuf>,
     /// Traces of other tools that give containers GPUs.
     pub foreign: OtherToolkits,
+    /// What is due on the host, and what does not run on it.
+    pub state: HostState,
     /// Engines that are left as they were.
     pub skipped: Vec<Skipped>,
 }
@@ -51,6 +54,7 @@ impl Plan {
             warnings: Vec::new(),
             unchecked: BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            state: HostState::default(),
             skipped: Vec::new(),
         }
     }
@@ -108,6 +112,20 @@ impl Plan {
         });
     }
 
+    /// Notes the engines that fail although nothing has to be written for them.
+    pub fn leave_out_down(&mut self) {
+        for down in &self.state.down {
+            if self.skipped.iter().all(|s| s.engine != down.engine) {
+                self.skipped.push(Skipped {
+                    engine: down.engine.clone(),
+                    reason: SkipReason::DoesNotRun,
+                    why: down.why.clone(),
+                    fix: Some(down.log.clone()),
+                });
+            }
+        }
+    }
+
     /// Leaves out an engine of the plan because of this error, together with its changes.
     pub fn leave_out_failed(&mut self, name: &str, cause: &Error) {
         let Some(at) = self.position(name) else {
@@ -161,9 +179,14 @@ impl Plan {
         options_by_engine.collect()
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Whether a run does something: it writes files, or restarts an engine that has not read what an earlier run wrote.
+    pub fn has_work(&self, restart: bool) -> bool {
+        !self.is_empty() || (restart && self.state.ours().next().is_some())
     }
 
     /// Services to restart or reload.

@@ -10,6 +10,7 @@ mod devices;
 mod docker;
 mod docker_kinds;
 mod driver;
+mod engine_service;
 mod fabric;
 mod jetson;
 mod kubernetes;
@@ -24,13 +25,14 @@ mod wsl;
 use crate::doctor::checks::check::{Check, Checks};
 use crate::doctor::remedy::{Fit, Remedies};
 
-const TOPICS: [Checks; 18] = [
+const TOPICS: [Checks; 19] = [
     driver::CHECKS,
     fabric::CHECKS,
     devices::CHECKS,
     cdi::CHECKS,
     docker::CHECKS,
     docker_kinds::CHECKS,
+    engine_service::CHECKS,
     containerd::CHECKS,
     crio::CHECKS,
     podman::CHECKS,

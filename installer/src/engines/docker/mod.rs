@@ -127,6 +127,11 @@ pub fn is_rootless_for(host: &Host, user: &User) -> bool {
     rootless::is_there(host, user)
 }
 
+/// The unit of that user's own Docker.
+pub fn user_unit(host: &Host, user: &User) -> Unit {
+    rootless::unit(host, user)
+}
+
 /// The data directory of the system's Docker, if that is installed.
 pub fn system_data_root(host: &Host) -> Option<PathBuf> {
     Docker::of_system(host).map(|docker| docker.data_root())
@@ -378,6 +383,38 @@ impl Engine for Docker {
                 Activation::Reload(with("running containers keep running (reload)"))
             }
             info => restart::planned(host, &self.client, info, with),
+        }
+    }
+
+    fn not_in_effect(&self, host: &Host, wanted: &SetupOptions) -> Answer<Option<String>> {
+        let info = match &self.info {
+            Answer::Known(info) => info,
+            Answer::None => return Answer::Unknown("it does not answer".into()),
+            Answer::Unknown(why) => return Answer::Unknown(why.clone()),
+        };
+        let file = match &self.file {
+            Ok(file) => file,
+            Err(e) => return Answer::Unknown(e.to_string()),
+        };
+        if let Some(how) = health::disagrees(file, info) {
+            return Answer::Known(Some(format!("it {how}")));
+        }
+        let needs_cdi = self.mode(wanted) != Mode::Runtime
+            && file
+                .get(&["features", "cdi"])
+                .and_then(serde_json::Value::as_bool)
+                == Some(true);
+        if needs_cdi && !info.has_cdi {
+            return Answer::Known(Some("CDI is not on in it yet".into()));
+        }
+        let needs_hook = self.user.is_none() && wanted.mode != Mode::Cdi;
+        if !needs_hook || !drop_in::finds_ours(host, &self.unit, wanted) {
+            return Answer::Known(None);
+        }
+        match drop_in::runs_with(host, &self.pidfile()) {
+            Ok(path) if drop_in::leads_to_ours(host, &path, wanted) => Answer::Known(None),
+            Ok(_) => Answer::Known(Some("its PATH does not lead to the hook yet".into())),
+            Err(why) => Answer::Unknown(why),
         }
     }
 
