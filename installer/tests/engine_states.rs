@@ -36,7 +36,21 @@ fn an_engine_that_install_started_is_stopped_by_undo() {
     let said = running.ends(UNDO, 0);
     assert!(said.contains("docker stopped"), "{said}");
     assert!(!running.docker_runs());
+    assert!(!running.docker_listens());
     assert_eq!(running.host.read(DAEMON_JSON), before);
+}
+
+/// Where the socket listened before, the next client of docker may start it, as before.
+#[test]
+fn a_socket_that_listened_goes_on() {
+    let Some(running) = stopped() else {
+        return;
+    };
+    running.host.write("state/socket", "");
+    running.ends(ASKED, 0);
+    running.ends(UNDO, 0);
+    assert!(!running.docker_runs());
+    assert!(running.docker_listens());
 }
 
 #[test]
@@ -97,6 +111,7 @@ fn an_engine_that_cannot_start_is_left_stopped_and_everything_is_put_back() {
     running.host.write("state/refuses-always", "");
     running.ends(ASKED, 1);
     assert!(!running.docker_runs());
+    assert!(!running.docker_listens());
     assert_eq!(running.host.read(DAEMON_JSON), before);
     assert!(!running.host.path(JOURNAL).exists());
 }

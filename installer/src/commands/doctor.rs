@@ -162,10 +162,10 @@ fn explained(host: &Host, common: &Common) -> Result<Exit, Error> {
         .map(|c| (c, doctor::confirm(host, c.problem)))
         .collect();
     // The sort is stable: confirmed problems first, each group still the likeliest first.
-    explanations.sort_by_key(|(_, here)| !matches!(here, Here::Confirmed(_)));
+    explanations.sort_by_key(|(_, here)| !matches!(here, Here::Confirmed { .. }));
     let is_confirmed = explanations
         .iter()
-        .any(|(_, h)| matches!(h, Here::Confirmed(_)));
+        .any(|(_, h)| matches!(h, Here::Confirmed { .. }));
     let others = if is_confirmed {
         Vec::new()
     } else {

@@ -99,7 +99,7 @@ struct Parts {
 fn parts(facts: &HostFacts, findings: &[Finding], ids: &[String]) -> Result<Parts, Error> {
     let host = facts.host;
     let is_wanted =
-        |f: &&Finding| f.problem.safe && (ids.is_empty() || ids.contains(&f.problem.id));
+        |f: &&Finding| f.remedy.is_safe && (ids.is_empty() || ids.contains(&f.problem.id));
     let wanted: Vec<&str> = findings
         .iter()
         .filter(is_wanted)
@@ -188,6 +188,7 @@ impl Parts {
                 changes,
                 engines,
                 wanted: None,
+                default_runtime: std::collections::BTreeMap::new(),
                 gpus,
                 warnings,
                 unchecked: BTreeSet::new(),

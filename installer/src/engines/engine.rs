@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::engines::activation::Activation;
+use crate::engines::dependent::DependentContainer;
 use crate::error::Error;
 use crate::error::still_down::StillDown;
 use crate::host::Host;
@@ -217,7 +218,7 @@ pub trait Engine: Any + Send + Sync {
 
     /// Containers, running or stopped, that could not start again without our setup: `web (--runtime nvidia)`. `None`
     /// in a directory tree, and if the engine does not run.
-    fn dependent_containers(&self, _host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, _host: &Host) -> Answer<Vec<DependentContainer>> {
         Answer::None
     }
 

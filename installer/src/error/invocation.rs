@@ -16,6 +16,8 @@ pub enum Invocation<'a> {
     Engines,
     /// The flag that makes our runtime the default.
     DefaultRuntime,
+    /// The flag that takes that back.
+    NoDefaultRuntime,
     /// The option to give GPUs through our runtime only.
     ByRuntimeOnly,
     /// The option to give GPUs through CDI only.
@@ -52,6 +54,8 @@ pub enum Invocation<'a> {
     Undo,
     /// The same, even if containers need it.
     UndoByForce,
+    /// `gpusetup undo --leave-runtime`
+    UndoLeavingRuntime,
     /// Recovers from a run that died.
     Recover,
     /// The same, and gives up what cannot be put back.
@@ -60,6 +64,16 @@ pub enum Invocation<'a> {
     Detect,
     /// Writes the CDI spec again.
     CdiRefresh,
+    /// Makes the driver's device nodes.
+    CreateDeviceNodes,
+    /// Plans a setup, by root.
+    PlanAsRoot,
+    /// Shows what is on this host and what to do next, by root.
+    StatusAsRoot,
+    /// Looks for problems, by root.
+    DoctorAsRoot,
+    /// Shows what is on this host, by root.
+    DetectAsRoot,
     /// Lists the devices of CDI specs.
     CdiList,
     /// Explains how specs are made.

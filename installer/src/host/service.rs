@@ -89,7 +89,7 @@ impl Service {
         match verb {
             Verb::Reload => self.reload(host),
             Verb::Restart => self.restart(host),
-            Verb::Stop => self.stop(host),
+            Verb::Stop => self.stop(host, false),
         }
     }
 
@@ -142,21 +142,30 @@ impl Service {
         }
     }
 
-    /// Stops it, and makes its manager forget failed starts of ours.
-    pub fn stop(&self, host: &Host) -> Result<(), Error> {
-        run(host, &self.command("stop"))?;
+    /// Stops it, with its socket if that is to be stopped too, and makes its manager forget failed starts of ours.
+    pub fn stop(&self, host: &Host, with_socket: bool) -> Result<(), Error> {
+        let mut stop = self.command("stop");
+        let socket = self.socket();
+        // Stopped together: a client that connects to the socket in between would start the service.
+        stop.extend(socket.as_deref().filter(|_| with_socket));
+        run(host, &stop)?;
         self.reset_failed(host);
         Ok(())
+    }
+
+    /// The name of the socket that may start it; `None` if its manager has no sockets.
+    pub fn socket(&self) -> Option<String> {
+        self.systemctl()?;
+        Some(self.name.replace(".service", ".socket"))
     }
 
     /// Makes systemd forget failures and starts of the service, which it counts. It fails for a unit
     /// that never failed, which does not matter.
     fn reset_failed(&self, host: &Host) {
-        let Some(mut reset) = self.systemctl() else {
+        let (Some(mut reset), Some(socket)) = (self.systemctl(), self.socket()) else {
             return;
         };
         // A service that reaches the limit also fails its socket, which has a limit of its own.
-        let socket = self.name.replace(".service", ".socket");
         reset.extend(["reset-failed", &self.name, &socket]);
         let _ = host.run(&reset, Duration::from_secs(10));
     }

@@ -59,6 +59,14 @@ impl Service {
         }
     }
 
+    /// Whether it has a socket, and that does not listen.
+    pub fn is_socket_down(&self, host: &Host) -> bool {
+        self.socket().is_some_and(|name| {
+            let manager = self.manager;
+            Self { name, manager }.is_down(host)
+        })
+    }
+
     /// Whether it does not run, and its manager knows that.
     pub fn is_down(&self, host: &Host) -> bool {
         let state = self.state(host);

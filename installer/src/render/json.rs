@@ -44,6 +44,7 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
         "skipped": plan.map(|p| &p.skipped).into_iter().flatten().collect::<Vec<_>>(),
+        "default_runtime": plan.map(|p| &p.default_runtime),
         "diff": diff,
         "verified": ended.outcome.verified,
         "not_verified": ended.outcome.engines_not_verified(),

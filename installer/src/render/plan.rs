@@ -228,6 +228,7 @@ mod tests {
             changes: vec![change],
             engines: Vec::new(),
             wanted: None,
+            default_runtime: std::collections::BTreeMap::new(),
             gpus: 0,
             warnings: Vec::new(),
             unchecked: std::collections::BTreeSet::new(),

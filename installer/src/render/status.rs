@@ -9,7 +9,8 @@ use serde_json::json;
 use super::host_state;
 use crate::engines::engine::{DaemonState, Facts};
 use crate::error::Error;
-use crate::host::Host;
+use crate::error::invocation::Invocation;
+use crate::host::{Host, answer};
 use crate::model::change::{Change, MergeKind};
 use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
@@ -35,6 +36,7 @@ impl HostStatus {
             Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),
             None => serde_json::Value::Null,
         };
+        document["not_known"] = json!(self.without_root);
         document
     }
 
@@ -42,6 +44,9 @@ impl HostStatus {
     pub fn next(&self, screen: Screen) -> String {
         let ours = || self.engines.iter().filter(|e| e.engine.is_ours());
         if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
+            return String::new();
+        }
+        if !self.without_root.is_empty() {
             return String::new();
         }
         let reached = ours().filter(|e| e.engine.is_reached());
@@ -59,17 +64,17 @@ impl HostStatus {
             ]
         } else if is_configured {
             [
-                ("gpusetup doctor", "if something is wrong"),
+                ("sudo gpusetup doctor", "if something is wrong"),
                 ("sudo gpusetup undo", "back to before"),
             ]
         } else if reached.iter().all(|s| **s != SetupState::New) {
             [
-                ("gpusetup plan", "what is out of date"),
+                ("sudo gpusetup plan", "what is out of date"),
                 ("sudo gpusetup install", "renew it"),
             ]
         } else {
             [
-                ("gpusetup plan", "what would change"),
+                ("sudo gpusetup plan", "what would change"),
                 ("sudo gpusetup install", "do it"),
             ]
         };
@@ -78,6 +83,14 @@ impl HostStatus {
             labelled(screen, label, &format!("{command:<23}{what}"))
         });
         lines.collect()
+    }
+
+    /// The last line: what a user should run to know the rest. Empty if nothing is missing.
+    pub fn rest(&self, command: Invocation, screen: Screen) -> String {
+        if self.without_root.is_empty() {
+            return String::new();
+        }
+        screen.paragraph("", 0, &not_whole(command))
     }
 
     /// The state as text for people.
@@ -89,6 +102,7 @@ impl HostStatus {
             lacks,
             state,
             unknown,
+            without_root: _,
         } = self;
         let mut out = format!("\n{}", host_lines(host, screen));
         if let Some(unknown) = unknown {
@@ -109,7 +123,7 @@ impl HostStatus {
         if let Some(mismatch) = gpu_files::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
-        out.push_str(&engine_lines(engines, lacks, state, screen));
+        out.push_str(&engine_lines(host, engines, lacks, state, screen));
         if engines.iter().any(|e| !e.setup.outdated().is_empty()) {
             for (n, line) in outdated(lacks).iter().enumerate() {
                 let label = if n == 0 { "Outdated" } else { "" };
@@ -123,6 +137,11 @@ impl HostStatus {
         out.push('\n');
         out
     }
+}
+
+/// The line below a result that lacks what only root may know.
+pub fn not_whole(command: Invocation) -> String {
+    format!("Not everything is known without root: {command}")
 }
 
 /// The files of the GPUs' description that are missing or outdated, one on each line.
@@ -179,6 +198,10 @@ fn engine_document(of: &EngineStatus) -> serde_json::Value {
         "running": facts.daemon.runs(),
         "config": facts.config,
         "configured": of.setup == SetupState::Configured,
+        "configured_unknown": match &of.setup {
+            SetupState::Unknown(why) => Some(why),
+            _ => None,
+        },
         "outdated": of.setup.outdated(),
         "notes": of.notes,
         "running_unknown": match &facts.daemon {
@@ -227,6 +250,7 @@ fn host_lines(host: &Host, screen: Screen) -> String {
 }
 
 fn engine_lines(
+    host: &Host,
     engines: &[EngineStatus],
     lacks: &[Change],
     state: &HostState,
@@ -260,6 +284,10 @@ fn engine_lines(
         // If the engine has no file to set up, its first note is its state.
         let (words, more) = match (setup, notes.split_first()) {
             (SetupState::Configured, _) => ("configured".into(), notes.as_slice()),
+            (SetupState::Unknown(why), _) => {
+                let why = answer::why_not_known(host, why);
+                (format!("whether it is set up is {why}"), notes.as_slice())
+            }
             (SetupState::Outdated(files), _) => (state_of_outdated(files, lacks), notes.as_slice()),
             (SetupState::New, _) if !engine.is_ours() => ("left alone".into(), notes.as_slice()),
             (SetupState::New, Some((note, more))) if f.config.is_none() => (note.clone(), more),

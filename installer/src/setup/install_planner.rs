@@ -1,6 +1,7 @@
 //! Plans `install`: the changes and the reason for each, and the restarts with the containers that
 //! they stop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use gpu_host::distro::{self, Distro};
@@ -12,11 +13,12 @@ use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::unsupported::Unsupported;
-use crate::host::answer::Answer;
+use crate::host::answer::{self, Answer};
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
 use crate::model::host_state::HostState;
-use crate::model::setup_options::SetupOptions;
+use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
+use crate::setup::default_runtime;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
 use crate::setup::host_state;
@@ -31,6 +33,8 @@ use crate::transaction::receipt::Receipt;
 pub struct InstallRequest {
     /// How containers get GPUs.
     pub wanted: SetupOptions,
+    /// What becomes of the engines' default runtime. It decides over the one in `wanted`.
+    pub default_runtime: DefaultRequest,
     /// Only these engines; if empty, all that are found.
     pub only: Vec<String>,
     /// Restart the engines that need it.
@@ -72,6 +76,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         changes: resolution.changes,
         engines: Vec::new(),
         wanted: Some(request.wanted.clone()),
+        default_runtime: BTreeMap::new(),
         gpus: inventory.gpus.len(),
         warnings: distro
             .warning
@@ -95,19 +100,40 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
     let starts_stopped = request.starts_stopped(host, &engines);
     for engine in engines {
         host_state::add(&mut plan.state, host, &*engine, Some(&receipt));
-        let changes = engine.changes(host, &request.wanted);
+        let state = default_runtime::state(&receipt, &*engine, request.default_runtime);
+        let wanted = SetupOptions {
+            default_runtime: state.is_some_and(DefaultRuntime::is_ours),
+            ..request.wanted.clone()
+        };
+        let changes = engine.changes(host, &wanted);
         let stopped = down::why(host, &*engine).filter(|_| !starts_stopped);
-        let changes = match (changes, stopped) {
+        let mut changes = match (changes, stopped) {
             (changes, None) => changes?,
             // It is set up already.
-            (Ok(changes), Some(_)) if changes.is_empty() => changes,
+            (Ok(changes), Some(_))
+                if changes.is_empty() && state != Some(DefaultRuntime::TakenBack) =>
+            {
+                changes
+            }
             (_, Some(why)) => {
                 plan.leave_out_stopped(&*engine, why);
                 continue;
             }
         };
+        if let Some(state) = state {
+            if state == DefaultRuntime::TakenBack {
+                default_runtime::take_back(host, &receipt, &*engine, &mut changes)?;
+            }
+            plan.warn(
+                default_runtime::remark(&*engine, state)
+                    .into_iter()
+                    .collect(),
+            );
+            plan.default_runtime
+                .insert(engine.facts().name.clone(), state);
+        }
         let activation = activation(host, &*engine, &receipt, &changes, &plan.state);
-        plan.warn(engine.consequences(host, &request.wanted));
+        plan.warn(engine.consequences(host, &wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));
@@ -231,7 +257,8 @@ fn warn_of_reload(plan: &mut Plan, host: &Host) {
         )),
         Answer::None => {}
         Answer::Unknown(why) => plan.warnings.push(format!(
-            "systemctl daemon-reload may take the GPUs from running containers; from which is not known: {why}"
+            "systemctl daemon-reload may take the GPUs from running containers; from which is {}",
+            answer::why_not_known(host, &why)
         )),
     }
 }

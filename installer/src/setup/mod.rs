@@ -1,5 +1,6 @@
 //! Plans what install and undo do on this host, and reports what is already set up.
 
+pub mod default_runtime;
 pub mod dev_char;
 pub mod device_nodes;
 mod due;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::edit::revert::revert;
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::docker::runtime_entry;
 use crate::engines::engine::Engine;
 use crate::engines::{self, down};
 use crate::error::Error;
@@ -79,6 +80,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         changes,
         engines,
         wanted: None,
+        default_runtime: BTreeMap::new(),
         gpus: 0,
         warnings,
         unchecked: receipt.unchecked.clone(),
@@ -110,6 +112,33 @@ fn as_before(
         unit_changes: activation.activated().is_some_and(|of| of.unit_changes),
         service,
         effect: "it did not run before gpusetup started it".into(),
+    })
+}
+
+/// Leaves each Docker that loses our runtime one of the same name that is plain runc. Returns the files.
+pub fn leave_runtime(host: &Host, plan: &mut Plan) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    for change in &mut plan.changes {
+        if !matches!(change.kind, MergeKind::Json { .. }) {
+            continue;
+        }
+        if let Some(text) = runtime_entry::with_plain_runc(change)? {
+            change.after = Some(text);
+            change.why = format!("{}; leave a runtime that is plain runc", change.why);
+            files.push(change.path.clone());
+        }
+    }
+    plan.changes.retain(Change::is_needed);
+    host.ensure_fully_readable()?;
+    Ok(files)
+}
+
+/// Whether a Docker has a runtime of our runtime's name afterwards: one of another tool that we had taken over, or one
+/// that is left.
+pub fn keeps_runtime(plan: &Plan) -> bool {
+    let mut changes = plan.changes.iter();
+    changes.any(|c| {
+        matches!(c.kind, MergeKind::Json { .. }) && runtime_entry::has_entry(c.after.as_deref())
     })
 }
 

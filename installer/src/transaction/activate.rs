@@ -73,6 +73,11 @@ pub fn activate(
         reload: verb == Verb::Reload,
         was_down,
         is_started_by_us: was_down || earlier.has_started(host, &of.service),
+        with_socket: if was_down {
+            of.service.is_socket_down(host)
+        } else {
+            earlier.has_started_socket(&of.service)
+        },
         // Some containers of the plan may have ended since. Those that ended by themselves are
         // not started again.
         stops: match verb {
@@ -172,7 +177,10 @@ fn take_effect(
     progress: &Progress,
 ) -> Result<(), Error> {
     progress.doing(&format!("{} {}", verb.doing(), started.engine));
-    started.service.carry_out(verb, host)?;
+    match verb {
+        Verb::Stop => started.service.stop(host, started.with_socket)?,
+        Verb::Restart | Verb::Reload => started.service.carry_out(verb, host)?,
+    }
     match engine {
         Some(engine) if verb != Verb::Stop => engine.health(host),
         _ => Ok(()),

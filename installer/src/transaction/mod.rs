@@ -17,3 +17,4 @@ pub mod started_restart;
 pub mod state_file;
 pub mod states;
 pub mod stored;
+mod verification;

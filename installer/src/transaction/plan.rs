@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::host_state::HostState;
-use crate::model::setup_options::SetupOptions;
+use crate::model::setup_options::{DefaultRuntime, SetupOptions};
 use crate::model::skipped::{SkipReason, Skipped};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
@@ -26,6 +26,8 @@ pub struct Plan {
     pub engines: Vec<(Box<dyn Engine>, Activation)>,
     /// The options for these engines; `None` if a plan only repairs or undoes.
     pub wanted: Option<SetupOptions>,
+    /// By the engine's name, what the plan does with its default runtime, where that is or was ours.
+    pub default_runtime: BTreeMap<String, DefaultRuntime>,
     /// The number of GPUs of this host.
     pub gpus: usize,
     /// Warnings for the user before the run.
@@ -47,6 +49,7 @@ impl Plan {
             changes: vec![change],
             engines: Vec::new(),
             wanted: None,
+            default_runtime: BTreeMap::new(),
             gpus: 0,
             warnings: Vec::new(),
             unchecked: BTreeSet::new(),
@@ -163,8 +166,15 @@ impl Plan {
         let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
         let options_by_engine = self.wanted.iter().flat_map(|wanted| {
             let options = receipt::RecordedOptions::from(wanted);
-            ours.clone()
-                .map(move |(e, _)| (e.facts().name.clone(), options))
+            ours.clone().map(move |(e, _)| {
+                let name = &e.facts().name;
+                let state = self.default_runtime.get(name);
+                let options = receipt::RecordedOptions {
+                    default_runtime: state.is_some_and(|state| state.is_ours()),
+                    ..options
+                };
+                (name.clone(), options)
+            })
         });
         options_by_engine.collect()
     }

@@ -86,6 +86,9 @@ pub struct StartedService {
     pub service: Service,
     /// The manager's identifier of that start. A later start is somebody else's.
     pub invocation: String,
+    /// Its socket did not listen before.
+    #[serde(default)]
+    pub with_socket: bool,
 }
 
 /// The start of a service as a run ended that has written its files.
@@ -156,6 +159,12 @@ impl Receipt {
         start_of(host, service).is_some_and(|now| now == ours.invocation)
     }
 
+    /// Whether gpusetup's start of that service has started its socket as well.
+    pub fn has_started_socket(&self, service: &Service) -> bool {
+        let ours = self.started.iter().find(|s| s.service == *service);
+        ours.is_some_and(|ours| ours.with_socket)
+    }
+
     /// Records which of these services run because gpusetup started them.
     pub(super) fn note_starts(&mut self, host: &Host, begun: &[StartedRestart]) {
         for done in begun {
@@ -164,6 +173,7 @@ impl Receipt {
             self.started.extend(ours.map(|invocation| StartedService {
                 service: done.service.clone(),
                 invocation,
+                with_socket: done.with_socket,
             }));
         }
     }
@@ -201,7 +211,9 @@ impl Receipt {
                     // user's.
                     old.before = revert::revert(old, between).unwrap_or(change.before);
                     old.after = change.after;
-                    old.kind = merged(&old.kind, change.kind);
+                    let kind = merged(&old.kind, change.kind);
+                    let (before, after) = (old.before.as_deref(), old.after.as_deref());
+                    old.kind = revert::with_keys_in_use(kind, before, after);
                 }
                 None => self.changes.push(change),
             }

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::host::service::{Service, Verb};
 
 /// A restart or reload.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, which journals of older versions lack one by one"
+)]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StartedRestart {
     /// Name of the engine.
@@ -21,6 +25,9 @@ pub struct StartedRestart {
     /// It runs because gpusetup started it, now or in an earlier run.
     #[serde(default)]
     pub is_started_by_us: bool,
+    /// Its socket did not listen before either, so whatever stops the service stops the socket too.
+    #[serde(default)]
+    pub with_socket: bool,
 }
 
 impl StartedRestart {

@@ -107,9 +107,15 @@ impl Running {
         self.host.path("state/docker-info").exists()
     }
 
-    /// Stops it, as its administrator does.
+    /// Whether the socket of docker listens, so that a client would start it.
+    pub fn docker_listens(&self) -> bool {
+        self.host.path("state/socket").exists()
+    }
+
+    /// Stops it and its socket, as its administrator does.
     pub fn stop_docker(&self) {
         fs::remove_file(self.host.path("state/docker-info")).unwrap();
+        fs::remove_file(self.host.path("state/socket")).unwrap();
         fs::remove_file(self.host.path("var/run/docker.pid")).unwrap();
         self.host.write("state/containers", "");
     }

@@ -19,6 +19,7 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
@@ -344,7 +345,7 @@ impl Engine for Containerd {
         notes.map(|note| format!("{name}: {note}")).collect()
     }
 
-    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         self.daemon.dependent_containers(host)
     }
 

@@ -21,6 +21,7 @@ use installation::{DROP_INS, Installation};
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
 use crate::engines::cri::{ImageSource, PodWays, Pods};
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
@@ -40,7 +41,7 @@ pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
 pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/crio/crio.conf.d/*", "/etc/crio/conf.d/*"];
 const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
-const CDI: (u32, u32) = (1, 24);
+pub const CDI: (u32, u32) = (1, 24);
 /// The first version that reads the CRI field for CDI devices (CRI-O 1.28,
 /// `server/container_create.go`).
 const CDI_FIELD: (u32, u32) = (1, 28);
@@ -108,6 +109,11 @@ impl Crio {
     /// The configuration apart from our drop-in, as last read.
     pub fn merged(&self) -> Result<&MergedConfig, &Error> {
         self.merged.as_ref()
+    }
+
+    /// The directory of its drop-ins.
+    pub fn drop_in_dir(&self) -> &Path {
+        &self.at.dir
     }
 
     /// Whether our drop-in exists.
@@ -289,7 +295,7 @@ impl Engine for Crio {
 
     /// Pods that use our runtime. CRI-O can neither start nor stop them once the runtime is gone
     /// (toolkit #1360).
-    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         if !host.is_live() {
             return Answer::None;
         }
@@ -299,7 +305,11 @@ impl Engine for Crio {
             Err(e) => return Answer::Unknown(e.to_string()),
         };
         match sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name) {
-            Ok(pods) => Answer::Known(pods),
+            Ok(pods) => Answer::Known(
+                pods.into_iter()
+                    .map(DependentContainer::with_gpus)
+                    .collect(),
+            ),
             Err(why) => Answer::Unknown(why),
         }
     }

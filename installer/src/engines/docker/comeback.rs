@@ -60,6 +60,10 @@ pub fn start_again(
     stopped: &[String],
     times: RetryTimes,
 ) -> Vec<StillDown> {
+    if stopped.is_empty() {
+        // Not even a question: the socket of a stopped Docker would start it.
+        return Vec::new();
+    }
     let attempts = stopped.iter().map(|n| (n.as_str(), Attempt::default()));
     let mut comeback = Comeback {
         host,

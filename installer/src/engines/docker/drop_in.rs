@@ -55,7 +55,7 @@ pub fn runs_with(host: &Host, pidfile: &Path) -> Result<String, String> {
 
 /// Versions from which on dockerd could do `--gpus` by CDI. A CDI spec knows neither the image's requirements
 /// (`NVIDIA_REQUIRE_*`) nor its capabilities (`NVIDIA_DRIVER_CAPABILITIES`), so our hook does it there too.
-const GPUS_BY_CDI: (u32, u32) = (28, 2);
+pub const GPUS_BY_CDI: (u32, u32) = (28, 2);
 
 /// The change that adds the drop-in; `None` if dockerd finds our hook, or none is wanted.
 pub fn change(

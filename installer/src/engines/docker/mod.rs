@@ -34,6 +34,7 @@ use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
@@ -235,6 +236,11 @@ impl Docker {
         &self.target
     }
 
+    /// Whether it cannot see CDI specs, whatever its file says.
+    pub fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
     /// The unit that starts it, as read when it was detected.
     pub fn unit(&self) -> &Unit {
         &self.unit
@@ -244,7 +250,8 @@ impl Docker {
         self.file.as_ref().ok()
     }
 
-    fn pidfile(&self) -> PathBuf {
+    /// The file in which the daemon writes its process id.
+    pub fn pidfile(&self) -> PathBuf {
         let by_flag = self.unit.flag("--pidfile").or_else(|| self.unit.flag("-p"));
         let by_file = || {
             let pidfile = self.file()?.get(&["pidfile"])?;
@@ -267,6 +274,21 @@ impl Docker {
             Some(_) => Ok(None),
             None => drop_in::change(host, &self.unit, wanted, self.version.known().copied()),
         }
+    }
+
+    /// What making our runtime the default does to the containers that are made from then on.
+    fn pins_warning(&self, wanted: &SetupOptions) -> Option<String> {
+        let name = &wanted.runtime_name;
+        let is_default = self.file().is_some_and(|file| {
+            file.get(&["default-runtime"]).and_then(|d| d.as_str()) == Some(name)
+        });
+        (wanted.default_runtime && wanted.mode != Mode::Cdi && !is_default).then(|| {
+            format!(
+                "{}: containers made while runtime {name:?} is the default have that name recorded in them, \
+                 whether they ask for GPUs or not: they start only while Docker has a runtime of that name",
+                self.facts.name
+            )
+        })
     }
 
     fn cdi_restart_warning(&self) -> Option<String> {
@@ -311,7 +333,8 @@ impl Engine for Docker {
         });
         let cdi = self.mode(wanted) != Mode::Runtime;
         let restarts = self.cdi_restart_warning().filter(|_| cdi);
-        existing.into_iter().chain(restarts).collect()
+        let pins = self.pins_warning(wanted);
+        existing.into_iter().chain(pins).chain(restarts).collect()
     }
 
     fn warnings(&self, _host: &Host) -> Vec<String> {
@@ -404,7 +427,7 @@ impl Engine for Docker {
         running.known().is_some_and(Vec::is_empty)
     }
 
-    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
             Answer::Known(_) => containers::dependent_containers(host, &self.client),
