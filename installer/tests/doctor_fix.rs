@@ -164,8 +164,9 @@ fn fixing_a_leftover_needs_no_further_step() {
     host.write(DROP_IN, "# Written by gpusetup.\n[Service]\nEnvironment=\"PATH=/usr/lib/gpu-container/bin:/usr/bin\"\n");
     host.remove("usr/lib/gpu-container");
     host.remove("usr/bin/runc");
-    assert_eq!(ids(&host), ["drop-in-leftover"]);
-    assert_eq!(host.doctor(&["--fix", "--yes"]).1, 0);
+    assert_eq!(ids(&host), ["no-gpu", "drop-in-leftover"]);
+    assert_eq!(host.doctor(&["--fix", "--yes"]).1, 2);
+    assert_eq!(ids(&host), ["no-gpu"]);
     assert!(!host.path(DROP_IN).exists());
 }
 

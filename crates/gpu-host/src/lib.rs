@@ -23,7 +23,7 @@ mod os;
 pub mod root;
 
 pub use discovery::freshness::freshness;
-pub use discovery::mismatch::{Mismatch, mismatch};
+pub use discovery::mismatch::{Mismatch, mismatch, other_driver_root};
 #[cfg(feature = "nvml")]
 pub use discovery::nvlink;
 pub use discovery::options::{Error, Options};

@@ -3,6 +3,7 @@
 use crate::cli::args::Common;
 use crate::error::Error;
 use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
@@ -13,7 +14,9 @@ pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
     if common.json {
         stdio::result(&format!("{}\n", status.document(host)));
     } else {
-        stdio::result(&status.text(host, Screen::output(common.plain)));
+        let screen = Screen::output(common.plain);
+        stdio::result(&status.text(host, screen));
+        stdio::result(&status.rest(Invocation::DetectAsRoot, screen));
     }
     Ok(status.exit())
 }

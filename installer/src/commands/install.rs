@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::cli::args::{Common, InstallArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines::activation::Activation;
-use crate::engines::engine::Engine;
+use crate::engines::engine::{DaemonState, Engine};
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
@@ -14,16 +14,16 @@ use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
 use crate::model::setup_options::{DefaultRequest, SetupOptions};
-use crate::render::{json, plan};
+use crate::render::{host_state, json, plan, status as status_text};
 use crate::setup::install_planner::{self, InstallRequest};
-use crate::setup::status;
+use crate::setup::{history, status};
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
+use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
-use crate::verify::Outcome;
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -39,26 +39,38 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),
+        all_or_nothing: args.all_or_nothing,
     }
 }
 
 fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if common.json {
         // The document contains the warnings; they go to the log as well.
-        plan.warnings.iter().for_each(|w| log::warn!("{w}"));
+        let due = host_state::remarks(&plan.state).into_iter();
+        let due = due.chain(host_state::actions(&plan.state, restart, &plan.skipped));
+        let all = plan.warnings.iter().cloned().chain(due);
+        all.for_each(|w| log::warn!("{w}"));
         return;
     }
     for warning in &plan.warnings {
         progress.warn(warning);
     }
-    if plan.is_empty() {
-        stdio::result("Nothing to do: everything is set up.\n");
-    } else {
-        let screen = Screen::output(common.plain);
+    for remark in host_state::remarks(&plan.state) {
+        progress.warn(&remark);
+    }
+    let screen = Screen::output(common.plain);
+    if plan.has_work(restart) {
         stdio::result(&format!(
             "\n{}\n",
             plan::text(plan, "create", restart, screen)
         ));
+    } else if !plan.skipped.is_empty() {
+        stdio::result("Nothing to do: everything else is set up.\n");
+    } else if !plan.state.needs_action() {
+        stdio::result("Nothing to do: everything is set up.\n");
+    }
+    for line in host_state::actions(&plan.state, restart, &plan.skipped) {
+        stdio::result(&screen.paragraph("", 0, &line));
     }
 }
 
@@ -68,13 +80,42 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     let request = request(host, args);
     let plan = install_planner::plan(host, &request)?;
     show(&plan, common, &progress, request.restart);
+    let not_known = without_root(host, &plan);
     if common.json {
-        stdio::result(&format!(
-            "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &Outcome::default(), false)
-        ));
+        // What install with the same flags would do: it ends an interrupted run first.
+        let changes = plan.has_work(request.restart) || plan.state.interrupted.is_some();
+        let mut document = json::document(Some(&plan), changes, &Ended::default(), false);
+        document["not_known"] = serde_json::json!(not_known);
+        stdio::result(&format!("{document}\n"));
+    } else if !not_known.is_empty() {
+        let screen = Screen::output(common.plain);
+        let words = status_text::not_whole(Invocation::PlanAsRoot);
+        stdio::result(&screen.paragraph("", 0, &words));
     }
-    Ok(Exit::if_found(!plan.is_empty()))
+    Ok(Exit::if_found(
+        !plan.is_empty() || !plan.skipped.is_empty() || plan.state.needs_action(),
+    ))
+}
+
+/// What of the plan only root may know, for a user.
+fn without_root(host: &Host, plan: &Plan) -> Vec<String> {
+    if host.user().is_none() {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for (engine, activation) in &plan.engines {
+        let facts = engine.facts();
+        if activation.stops_unknown().is_some() {
+            all.push(format!("{}: which containers stop", facts.name));
+        } else if let DaemonState::Unknown(_) = facts.daemon {
+            all.push(format!("{}: whether it runs", facts.name));
+        }
+    }
+    let is_of_system = plan.engines.iter().any(|(e, _)| !e.is_of_user());
+    if is_of_system && history::roots_record(host).is_err() {
+        all.push("what earlier runs by root have done".into());
+    }
+    all
 }
 
 pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
@@ -85,7 +126,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let mut request = request(host, args);
     let asks = Screen::error(common.plain);
     let mut plan = install_planner::plan(host, &request)?;
-    if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
+    if !args.yes && !common.json && plan.has_work(request.restart) && prompt::is_possible() {
         let host_status = status::HostStatus::of(host)?;
         stdio::say!("{}", host_status.text(host, asks).trim_end());
         if request.only.is_empty() {
@@ -97,25 +138,34 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
                 }
                 Picked::Only(engines) => {
                     request.only = engines;
+                    let whole = plan;
                     plan = install_planner::plan(host, &request)?;
+                    plan.skipped = whole.skipped;
                 }
             }
         }
     }
     show(&plan, common, &session.progress, request.restart);
     plan::to_log(&plan, request.restart);
-    if plan.is_empty() {
+    if !plan.has_work(request.restart) {
         run::note(host, &plan)?;
+        // Those that fail are shown already.
+        let has_skipped = !plan.skipped.is_empty();
+        plan.leave_out_down();
+        let ended = Ended {
+            skipped: plan.skipped.clone(),
+            left_earlier: session.left_of_earlier_run().to_vec(),
+            ..Ended::default()
+        };
         if common.json {
-            let document = json::document(
-                Some(&plan),
-                session.recovered.is_some(),
-                &Outcome::default(),
-                true,
-            );
+            let recovered = session.recovered.is_some();
+            let document = json::document(Some(&plan), recovered, &ended, request.restart);
             stdio::result(&format!("{document}\n"));
+        } else if has_skipped || !ended.left_earlier.is_empty() {
+            let screen = Screen::output(common.plain);
+            stdio::result(&screen.paragraph("", 0, &last_line(&ended, "")));
         }
-        return Ok(Exit::Done);
+        return Ok(ended.exit());
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Install)?;
@@ -128,26 +178,45 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
+        scope: if args.all_or_nothing {
+            RollbackScope::Run
+        } else {
+            RollbackScope::Engine
+        },
     };
     let started = Instant::now();
-    let outcome = run::apply(&session.context(), &mut plan, how)?;
+    let mut ended = run::apply(&session.context(), &mut plan, how)?;
+    ended.left_earlier = session.left_of_earlier_run().to_vec();
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &outcome, request.restart)
+            json::document(Some(&plan), true, &ended, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, request.restart, host.is_live());
         let taken = progress::elapsed(started);
-        let done = match &*outcome.reasons().join("; ") {
-            "" => format!("Done{taken}."),
-            reasons => format!("Set up{taken}, but not verified: {reasons}."),
-        };
+        let done = last_line(&ended, &taken);
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
+        stdio::result(&fixes(&ended, screen));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
+    Ok(ended.exit())
+}
+
+/// What was done, and what was not.
+fn last_line(ended: &Ended, taken: &str) -> String {
+    match ended.message() {
+        None => format!("Done{taken}."),
+        Some(buts) if ended.skipped.is_empty() => format!("Set up{taken}, but {buts}."),
+        Some(buts) => format!("Partly done{taken}: {buts}."),
+    }
+}
+
+fn fixes(ended: &Ended, screen: Screen) -> String {
+    let fixes = ended.fixes();
+    let lines = fixes.iter().map(|fix| screen.paragraph("  fix: ", 7, fix));
+    lines.collect()
 }
 
 /// Which engines the user wants to set up.

@@ -3,6 +3,7 @@
 use crate::cli::args::Common;
 use crate::error::Error;
 use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
@@ -16,5 +17,6 @@ pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
     let screen = Screen::output(common.plain);
     stdio::result(&status.text(host, screen));
     stdio::result(&status.next(screen));
+    stdio::result(&status.rest(Invocation::StatusAsRoot, screen));
     Ok(status.exit())
 }

@@ -17,10 +17,10 @@ use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
+use crate::transaction::ended::Ended;
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
-use crate::verify::Outcome;
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -31,15 +31,23 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
     let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
         ensure_nothing_left(host, false)?;
+        let ended = Ended {
+            left_earlier: session.left_of_earlier_run().to_vec(),
+            ..Ended::default()
+        };
         if common.json {
-            stdio::result(&format!(
-                "{}\n",
-                json::document(None, false, &Outcome::default(), true)
-            ));
-        } else {
+            let document = json::document(None, false, &ended, true);
+            stdio::result(&format!("{document}\n"));
+        } else if ended.shortfalls().is_empty() {
             stdio::result(NOTHING);
+        } else {
+            let last_line = format!(
+                "Nothing to undo, but {}.",
+                ended.shortfalls().join("; and ")
+            );
+            stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
         }
-        return Ok(Exit::Done);
+        return Ok(ended.exit());
     };
     let left = if args.leave_runtime {
         undo_planner::leave_runtime(host, &mut plan)?
@@ -65,28 +73,36 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         checks_before: false,
         restart,
         verify: false,
+        scope: RollbackScope::Run,
     };
-    run::undo(&session.context(), &mut plan, &receipt, how)?;
+    let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
+    ended.left_earlier = session.left_of_earlier_run().to_vec();
     ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &Outcome::default(), restart)
+            json::document(Some(&plan), true, &ended, restart)
         ));
     } else {
-        stdio::result(&done(&left));
+        let last_line = last_line(&ended.shortfalls(), &left);
+        stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
     }
-    Ok(Exit::Done)
+    Ok(ended.exit())
 }
 
-/// The last line; `left` are the files that keep a runtime.
-fn done(left: &[PathBuf]) -> String {
-    let done = "Done: this host is as it was before gpusetup";
+/// The last line. `left`: the files that keep a runtime of our runtime's name.
+fn last_line(shortfalls: &[String], left: &[PathBuf]) -> String {
     let name = SetupOptions::default().runtime_name;
-    let files = left.iter().map(|p| p.display().to_string());
-    match &*files.collect::<Vec<_>>().join(", ") {
-        "" => format!("{done}.\n"),
-        files => format!("{done}, but for runtime {name:?} in {files}, which is plain runc.\n"),
+    let files: Vec<String> = left.iter().map(|p| p.display().to_string()).collect();
+    let kept = format!(
+        "runtime {name:?} in {}, which is plain runc",
+        files.join(", ")
+    );
+    match (shortfalls, left) {
+        ([], []) => "Done: this host is as it was before gpusetup.".to_owned(),
+        ([], _) => format!("Done: this host is as it was before gpusetup, but for {kept}."),
+        (buts, []) => format!("Undone, but {}.", buts.join("; and ")),
+        (buts, _) => format!("Undone, but for {kept}; and {}.", buts.join("; and ")),
     }
 }
 
@@ -96,7 +112,10 @@ fn ensure_nothing_left(host: &Host, undone: bool) -> Result<(), Error> {
     if left.is_empty() {
         return Ok(());
     }
-    let places = left.iter().map(ToString::to_string).collect();
+    let places: Vec<String> = left.iter().map(ToString::to_string).collect();
+    if !undone && left.iter().all(|place| place.found.is_err()) {
+        return Err(Error::Unread(places.join("; ")));
+    }
     Err(Error::StillNamed { undone, places })
 }
 
@@ -122,7 +141,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
         ensure_harmless(host, plan, args)?;
     }
     if common.json {
-        let document = json::document(plan.as_ref(), changes, &Outcome::default(), restart);
+        let document = json::document(plan.as_ref(), changes, &Ended::default(), restart);
         stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
         stdio::result(&format!(

@@ -1,6 +1,7 @@
 //! What the engines have read of their files, for the checks: no check reads them again.
 
 use std::any::Any;
+use std::path::Path;
 
 use crate::doctor::facts::HostFacts;
 use crate::engines::containerd::Containerd;
@@ -20,6 +21,11 @@ impl HostFacts<'_> {
     fn engine_as<T: Engine>(&self, name: &str) -> Option<&T> {
         let engine: &dyn Any = self.engine(name)?;
         engine.downcast_ref()
+    }
+
+    /// The system's Docker, if that is here.
+    pub fn docker(&self) -> Option<&Docker> {
+        self.engine_as("docker")
     }
 
     /// The unit of the system's Docker, if that is here.
@@ -46,6 +52,11 @@ impl HostFacts<'_> {
     /// CRI-O's merged files, if it is here.
     pub fn crio(&self) -> Option<Result<&MergedConfig, &Error>> {
         Some(self.engine_as::<Crio>("crio")?.merged())
+    }
+
+    /// The directory of CRI-O's drop-ins, if CRI-O is here.
+    pub fn crio_drop_ins(&self) -> Option<&Path> {
+        Some(self.engine_as::<Crio>("crio")?.drop_in_dir())
     }
 
     /// Whether CRI-O is here with our drop-in.

@@ -9,10 +9,12 @@ use gpu_host::root::FailedRead;
 use gpu_host::{Inventory, Mismatch, Options, init, platform};
 use gpu_inject::policy::Policy;
 
+use crate::doctor::engine_state::EngineState;
 use crate::doctor::fact::{Fact, FailedReads};
+use crate::doctor::rpm;
 use crate::doctor::spec_files::{self, SpecFile};
+use crate::engines;
 use crate::engines::engine::{self, Engine, Engines};
-use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
@@ -61,6 +63,7 @@ pub struct HostFacts<'a> {
     registry: Fact<Registry>,
     specs: Fact<Vec<SpecFile>>,
     described: Fact<Vec<Change>>,
+    states: Fact<Vec<EngineState>>,
 }
 
 impl<'a> HostFacts<'a> {
@@ -82,6 +85,7 @@ impl<'a> HostFacts<'a> {
             registry: Fact::default(),
             specs: Fact::default(),
             described: Fact::default(),
+            states: Fact::default(),
         }
     }
 
@@ -94,6 +98,17 @@ impl<'a> HostFacts<'a> {
     /// The value. An error is recorded: the running check could not examine it.
     pub fn ok<T, E: Display>(&self, result: Result<T, E>) -> Option<T> {
         result.map_err(|e| self.failed.note(e.to_string())).ok()
+    }
+
+    /// Why a file that an engine or our runtime reads is not valid. One that this user may not read may well be, so that
+    /// is recorded instead.
+    pub fn invalid<T>(&self, file: Result<T, &Error>) -> Option<String> {
+        let error = file.err()?;
+        if self.host.user().is_some() && error.is_denied() {
+            self.failed.note(error.to_string());
+            return None;
+        }
+        Some(error.to_string())
     }
 
     /// The value of an answer. An unknown answer is recorded.
@@ -197,10 +212,14 @@ impl<'a> HostFacts<'a> {
         all.find(|e| e.facts().name == name).map(|e| &**e)
     }
 
-    /// An engine's version; `None` if the engine is not here or its version is unknown.
+    /// An engine's version; `None` if the engine is not here, or if its version is unknown, which is recorded.
     pub fn engine_version(&self, name: &str) -> Option<(u32, u32)> {
-        let version = self.engine(name)?.facts().version.as_deref()?;
-        Some(engine::major_minor(version))
+        let version = self.engine(name)?.facts().version.as_deref();
+        if version.is_none() {
+            self.failed
+                .note(format!("the version of {name} is not known"));
+        }
+        version.map(engine::major_minor)
     }
 
     /// Other toolkits that give GPUs to containers.
@@ -209,22 +228,58 @@ impl<'a> HostFacts<'a> {
         self.foreign.get(&self.failed, look)
     }
 
-    /// The receipt; `None` if gpusetup has done nothing here.
+    /// The receipt; `None` if gpusetup has done nothing here. A user's is only of what that user has set up, so that
+    /// root's, which a user may not read, is recorded as not examined.
     pub fn receipt(&self) -> Option<&Receipt> {
-        let load = || self.ok(Receipt::load(self.host)).flatten();
+        let load = || {
+            if let Err(why) = history::roots_record(self.host) {
+                self.failed.note(why);
+            }
+            self.ok(Receipt::load(self.host)).flatten()
+        };
         self.receipt.get(&self.failed, load).as_ref()
+    }
+
+    /// Whether each engine is set up.
+    pub fn engine_states(&self) -> &[EngineState] {
+        self.states.get(&self.failed, || {
+            let engines = self.engines().iter();
+            engines.map(|e| EngineState::of(self, &**e)).collect()
+        })
+    }
+
+    /// The state of the engine with that name.
+    pub fn engine_state(&self, name: &str) -> Option<&EngineState> {
+        self.engine_states().iter().find(|state| state.name == name)
+    }
+
+    /// The first file of an engine, or of what gpusetup wrote, that names this program of ours.
+    pub fn file_naming(&self, program: &str) -> Option<PathBuf> {
+        let written = self.receipt().into_iter().flat_map(|r| &r.changes);
+        let mut written = written.filter(|c| c.after.as_ref().is_some_and(|a| a.contains(program)));
+        if let Some(change) = written.next() {
+            return Some(change.path.clone());
+        }
+        let read = self.engines().iter().flat_map(|e| e.reads());
+        let mut files = read.chain([gpu_inject::generate::SPEC_PATH.into()]);
+        files.find(|path| {
+            let text = self.engine_text(path).unwrap_or_default();
+            names_path(&text, program)
+        })
+    }
+
+    /// Whether the CDI spec is the one that gpusetup keeps up to date.
+    pub fn has_our_spec(&self) -> bool {
+        let path = Path::new(gpu_inject::generate::SPEC_PATH);
+        let mut files = self.spec_files().iter().filter(|file| file.path == path);
+        let is_ours = |text: &str| text.contains(gpu_inject::generate::HOOK_PATH);
+        self.has_written(path) || files.any(|file| file.text().is_some_and(is_ours))
     }
 
     /// Whether gpusetup has written that file.
     pub fn has_written(&self, path: &Path) -> bool {
         self.receipt()
             .is_some_and(|r| history::has_written(r, path))
-    }
-
-    /// Whether gpusetup has written one of that engine's files.
-    pub fn has_edited(&self, engine: &dyn Engine) -> bool {
-        self.receipt()
-            .is_some_and(|r| history::is_edited(r, engine))
     }
 
     /// Files of the GPUs' description that differ from what would be written now. The CDI spec is
@@ -307,6 +362,17 @@ impl<'a> HostFacts<'a> {
         names.iter().any(|n| n == short)
     }
 
+    /// Whether the processes of this host can be seen. A directory tree has none; of a running host it is recorded if
+    /// they cannot (proc(5), `hidepid`).
+    pub fn sees_processes(&self) -> bool {
+        let sees = self.exists("/proc/1/comm");
+        if !sees && self.host.is_live() {
+            self.failed
+                .note("/proc does not show the processes of others".into());
+        }
+        sees
+    }
+
     /// dpkg's packages: name, status, version.
     pub fn dpkg(&self) -> &[(String, String, String)] {
         self.packages.get(&self.failed, || {
@@ -323,9 +389,11 @@ impl<'a> HostFacts<'a> {
         })
     }
 
-    /// The upstream part of an installed package's version: 1.17.4 of `1:1.17.4-1`.
+    /// The upstream part of an installed package's version: 1.17.4 of `1:1.17.4-1`. Packages of RPM, whose database only
+    /// its own program reads, are recorded as not examined in a directory tree.
     pub fn package(&self, name: &str) -> Option<String> {
-        let version = self.host.package_version(&[name])?;
+        let listed = self.host.package_version(&[name]);
+        let version = listed.or_else(|| self.known(rpm::version(self.host, name)))?;
         let version = version.rsplit_once(':').map_or(&*version, |(_, v)| v);
         Some(version.split(['-', '+', '~']).next()?.to_owned())
     }
@@ -369,17 +437,52 @@ impl<'a> HostFacts<'a> {
 
     /// Whether the running kernel has a module of the driver, loaded or not.
     pub fn has_module(&self) -> Option<bool> {
+        let list = self.modules()?;
+        Some(
+            MODULES
+                .iter()
+                .any(|module| list.iter().any(|m| m == module)),
+        )
+    }
+
+    /// The name under which this kernel has a module of the driver: Debian has `nvidia-current-uvm` for `nvidia-uvm`.
+    pub fn module_name(&self, module: &str) -> Option<String> {
+        let debians = module.replacen("nvidia", "nvidia-current", 1);
+        let list = self.modules()?;
+        list.into_iter().find(|m| m == module || *m == debians)
+    }
+
+    /// The names of the running kernel's modules that begin as the driver's do.
+    fn modules(&self) -> Option<Vec<String>> {
         let release = gpu_host::kernel::release(self.host.root())?;
         let dirs = ["/lib/modules", "/usr/lib/modules"];
-        let list = dirs
-            .iter()
-            .find_map(|d| self.text(Path::new(d).join(&release).join("modules.dep")))?;
-        let is_ours = |line: &str| {
+        let lists = dirs.iter();
+        let list = lists
+            .map(|d| Path::new(d).join(&release).join("modules.dep"))
+            .find_map(|path| self.text(path));
+        if list.is_none() {
+            self.failed
+                .note(format!("no modules.dep of kernel {release} is here"));
+        }
+        let list = list?;
+        let name = |line: &str| {
             let path = line.split(':').next().unwrap_or_default();
             let name = path.rsplit('/').next().unwrap_or_default();
-            let stem = name.split(".ko").next().unwrap_or_default();
-            MODULES.contains(&stem)
+            name.split(".ko").next().unwrap_or_default().to_owned()
         };
-        Some(list.lines().any(is_ours))
+        Some(
+            list.lines()
+                .map(name)
+                .filter(|n| n.starts_with("nvidia"))
+                .collect(),
+        )
     }
+}
+
+/// Whether a text names that path itself, not one that begins with it.
+fn names_path(text: &str, path: &str) -> bool {
+    text.match_indices(path).any(|(at, _)| {
+        let next = text[at + path.len()..].chars().next();
+        next.is_none_or(|c| !c.is_alphanumeric() && c != '-' && c != '_')
+    })
 }

@@ -13,6 +13,7 @@ use crate::engines::docker::drop_in;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::{dev_char, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
@@ -98,7 +99,7 @@ struct Parts {
 fn parts(facts: &HostFacts, findings: &[Finding], ids: &[String]) -> Result<Parts, Error> {
     let host = facts.host;
     let is_wanted =
-        |f: &&Finding| f.problem.safe && (ids.is_empty() || ids.contains(&f.problem.id));
+        |f: &&Finding| f.remedy.is_safe && (ids.is_empty() || ids.contains(&f.problem.id));
     let wanted: Vec<&str> = findings
         .iter()
         .filter(is_wanted)
@@ -192,6 +193,8 @@ impl Parts {
                 warnings,
                 unchecked: BTreeSet::new(),
                 foreign: OtherToolkits::default(),
+                state: HostState::default(),
+                skipped: Vec::new(),
             },
             nodes,
             left,

@@ -7,19 +7,26 @@
 pub mod catalog;
 pub mod checks;
 mod engine_facts;
+mod engine_state;
 pub mod explain;
 mod fact;
 pub mod facts;
 pub mod fix;
+mod listed;
 #[cfg(test)]
 mod page;
+mod remedy;
 pub mod render;
+mod rpm;
 mod spec_files;
+mod ways;
 
 use catalog::Problem;
+use engine_state::EngineState;
 use facts::HostFacts;
+use remedy::Remedy;
 
-use crate::host::Host;
+use crate::host::{Host, answer};
 
 /// A problem that this host has.
 #[derive(Clone, Debug)]
@@ -28,13 +35,23 @@ pub struct Finding {
     pub problem: &'static Problem,
     /// What the check saw on this host.
     pub evidence: String,
+    /// What to do about it here.
+    pub remedy: Remedy,
 }
 
 /// The result of all checks on a host.
 #[derive(Debug, Default)]
 pub struct Examined {
+    /// Each engine, and whether its containers get GPUs.
+    pub engines: Vec<EngineState>,
+    /// Whether a driver is loaded.
+    pub has_driver: bool,
+    /// Whether a user asked, who may not know everything.
+    pub is_without_root: bool,
     /// The problems found, the worst first, otherwise in the table's order.
     pub findings: Vec<Finding>,
+    /// Ids of problems that are a part of what the engines' states say, and so are not listed.
+    pub implied: Vec<&'static str>,
     /// Ids of checks that found nothing and could read everything they look at.
     pub passed: Vec<&'static str>,
     /// Checks that found nothing but could not read everything.
@@ -62,6 +79,7 @@ pub fn examine(host: &Host) -> Examined {
 /// The same, for facts that are used afterwards.
 pub fn examine_facts(look: &HostFacts) -> Examined {
     let mut findings = Vec::new();
+    let mut implied = Vec::new();
     let mut passed = Vec::new();
     let mut not_looked = Vec::new();
     for problem in catalog::problems().iter().filter(|p| p.checked) {
@@ -71,7 +89,12 @@ pub fn examine_facts(look: &HostFacts) -> Examined {
         };
         let (evidence, failed) = look.watched(|look| check(look));
         match (evidence, failed.into_iter().next()) {
-            (Some(evidence), _) => findings.push(Finding { problem, evidence }),
+            (Some(_), _) if !listed::is_listed(look, id) => implied.push(id),
+            (Some(evidence), _) => findings.push(Finding {
+                problem,
+                evidence,
+                remedy: Remedy::here(problem, look),
+            }),
             (None, Some(failed)) => not_looked.push(NotLooked {
                 id,
                 why: failed.error,
@@ -81,7 +104,11 @@ pub fn examine_facts(look: &HostFacts) -> Examined {
     }
     findings.sort_by_key(|f| f.problem.severity);
     Examined {
+        engines: look.engine_states().to_vec(),
+        has_driver: look.loaded().is_some() || look.loaded_version().is_some(),
+        is_without_root: look.host.user().is_some(),
         findings,
+        implied,
         passed,
         not_looked,
         unread: match look.host.user() {
@@ -94,8 +121,15 @@ pub fn examine_facts(look: &HostFacts) -> Examined {
 
 /// Whether this host has a problem.
 pub enum Here {
-    /// The host has it; this is what the check saw.
-    Confirmed(String),
+    /// The host has it.
+    Confirmed {
+        /// What the check saw.
+        evidence: String,
+        /// What to do about it here.
+        remedy: Remedy,
+    },
+    /// The check found nothing, but could not read everything, for this reason.
+    CouldNotLook(String),
     /// The check found nothing.
     NotSeen,
     /// There is no check for this problem.
@@ -104,10 +138,18 @@ pub enum Here {
 
 /// Looks for one problem on this host.
 pub fn confirm(host: &Host, problem: &Problem) -> Here {
-    match checks::of(&problem.id).map(|check| check(&HostFacts::new(host))) {
-        Some(Some(evidence)) => Here::Confirmed(evidence),
-        Some(None) => Here::NotSeen,
-        None => Here::NoCheck,
+    let look = &HostFacts::new(host);
+    let Some(check) = checks::of(&problem.id) else {
+        return Here::NoCheck;
+    };
+    let (evidence, failed) = look.watched(|look| check(look));
+    match (evidence, failed.into_iter().next()) {
+        (Some(evidence), _) => Here::Confirmed {
+            evidence,
+            remedy: Remedy::here(problem, look),
+        },
+        (None, Some(failed)) => Here::CouldNotLook(answer::why_not_known(host, &failed.error)),
+        (None, None) => Here::NotSeen,
     }
 }
 

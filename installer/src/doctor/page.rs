@@ -2,6 +2,7 @@
 //! is set, and otherwise compares it.
 
 use crate::doctor::catalog::{self, Problem, Severity};
+use crate::doctor::render::with_sudo;
 
 const HEAD: &str = "<!-- Made of installer/problems.toml: UPDATE_DOCS=1 cargo test -p gpusetup troubleshooting -->
 
@@ -11,19 +12,23 @@ Type this first:
 
 <!-- not run: README.md runs doctor, testenv/scenarios/doctor mends -->
 ```sh
-gpusetup doctor              # what is wrong here, the worst first, each with what it saw and what to do
-gpusetup doctor -v           # why, too
+sudo gpusetup doctor         # whether each engine is set up, then what is wrong, each with what was seen and what to do
+sudo gpusetup doctor -v      # why, too
 sudo gpusetup doctor --fix   # mend what is safe to mend: shows first what it would do, and asks
 ```
+
+The first lines say of each engine by which ways its containers get GPUs, and what the others lack, by its own files and
+whoever set it up. A check that could not look is named; it is not among those that found nothing. Without root, much
+cannot be looked at.
 
 `doctor` writes nothing; what `--fix` has written `gpusetup undo` takes back. Exit code: 0 nothing found, 2 problems
 found. For somebody else to look at: [the support bundle](support-bundle.md).
 
 A message of docker, kubelet, containerd, Podman, CRI-O or nvidia-container-cli is explained by
 
-<!-- run, journalctl -u docker -n 50 is echo 'could not select device driver \"\" with capabilities: [[gpu]]' -->
+<!-- run, sudo is env, journalctl -u docker -n 50 is echo 'could not select device driver \"\" with capabilities: [[gpu]]' -->
 ```sh
-journalctl -u docker -n 50 | gpusetup doctor --explain
+journalctl -u docker -n 50 | sudo gpusetup doctor --explain
 ```
 
 or by pasting it. It answers with cause and fix, and says whether this host has the problem. Nothing of
@@ -37,7 +42,7 @@ not, exit code 3, it lists what is left to do. Later, or after a power cut, one 
 <!-- not run: nothing has failed where these are run; testenv/scenarios/failed-restart and killed have it -->
 ```sh
 sudo gpusetup recover          # ends a run that died, and puts back what it did
-journalctl -u docker -n 20 | gpusetup doctor --explain
+journalctl -u docker -n 20 | sudo gpusetup doctor --explain
 sudo gpusetup undo             # takes out of every engine what is ours
 ```
 
@@ -132,7 +137,7 @@ fn section(p: &Problem) -> String {
         plain(&p.cause),
         plain(&p.fix)
     ));
-    if let Some(command) = &p.command {
+    if let Some(command) = p.command.as_deref().map(with_sudo) {
         out.push_str(&format!("\n  <!-- not run: it mends a host that has this problem -->\n  ```sh\n  {command}\n  ```\n"));
     }
     let source = match p.source.strip_prefix("docs/") {

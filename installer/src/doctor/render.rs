@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::explain::Candidate;
 use super::{Examined, Finding, Here};
 use crate::doctor::catalog::{self, Problem, Severity};
+use crate::doctor::engine_state::{EngineState, SetUp};
+use crate::doctor::remedy::Remedy;
+use crate::error::invocation::Invocation;
+use crate::render::status::not_whole;
 use crate::terminal::screen::{Mark, Screen};
 
 /// Width of the column that holds the mark.
@@ -20,12 +24,63 @@ fn mark(severity: Severity) -> Mark {
 }
 
 /// The fix as the command to type if there is one, otherwise in words.
-fn fix(problem: &Problem) -> String {
-    match &problem.command {
-        _ if problem.safe => format!("sudo gpusetup doctor --fix {}   (safe)", problem.id),
-        Some(command) => command.clone(),
-        None => problem.fix.clone(),
+fn fix(problem: &Problem, remedy: &Remedy) -> String {
+    match &remedy.command {
+        _ if remedy.is_safe => format!("sudo gpusetup doctor --fix {}   (safe)", problem.id),
+        Some(command) => with_sudo(command),
+        None => remedy.words.clone(),
     }
+}
+
+/// A command with sudo before each part that starts gpusetup: every one that is a fix changes the host, or asks what
+/// only root may ask.
+pub fn with_sudo(command: &str) -> String {
+    let parts = command.split(" && ").map(|part| match part {
+        part if part.starts_with("gpusetup ") => format!("sudo {part}"),
+        part => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(" && ")
+}
+
+/// The state of each engine, one on each line.
+fn engines(examined: &Examined, screen: Screen) -> String {
+    let name = |state: &EngineState| {
+        let version = state.version.as_deref().unwrap_or_default();
+        format!("{} {version}", state.name).trim_end().to_owned()
+    };
+    let widths = examined
+        .engines
+        .iter()
+        .map(|state| name(state).chars().count());
+    let column = widths.max().unwrap_or_default();
+    let mut out = String::new();
+    for state in &examined.engines {
+        let mark = match &state.set_up {
+            SetUp::Whole if examined.has_driver => screen.mark(Mark::Good),
+            SetUp::Not if state.is_missed => screen.mark(Mark::Bad),
+            SetUp::Whole | SetUp::Not | SetUp::Partly | SetUp::NotKnown(_) => {
+                screen.mark(Mark::Warning)
+            }
+            SetUp::LeftAlone(_) => " ".repeat(screen.mark_width() - 1),
+        };
+        let first = format!(" {mark} {:<column$}  ", name(state));
+        let indent = indent(screen) + column + 2;
+        let words = state.words(examined.has_driver);
+        if screen.room(indent) < 40 {
+            // Little room is left beside the name, so the state goes below it.
+            out.push_str(&screen.paragraph(first.trim_end(), 0, ""));
+            let space = " ".repeat(self::indent(screen) + 2);
+            out.push_str(&screen.paragraph(&space, space.len(), &words));
+        } else {
+            out.push_str(&screen.paragraph(&first, indent, &words));
+        }
+    }
+    if examined.engines.is_empty() {
+        let first = format!(" {} ", screen.mark(Mark::Warning));
+        out.push_str(&screen.paragraph(&first, indent(screen), "no container engine is here"));
+    }
+    out.push('\n');
+    out
 }
 
 /// How much is shown of each finding.
@@ -43,8 +98,13 @@ pub enum Detail {
 pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
     let indent = indent(screen);
     let space = " ".repeat(indent);
-    let mut out = String::new();
-    for Finding { problem, evidence } in &examined.findings {
+    let mut out = engines(examined, screen);
+    for Finding {
+        problem,
+        evidence,
+        remedy,
+    } in &examined.findings
+    {
         let first = format!(" {} ", screen.mark(mark(problem.severity)));
         out.push_str(&screen.paragraph(&first, indent, &format!("{}: {evidence}", problem.title)));
         // The width of the longest label and a space.
@@ -57,11 +117,14 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
         };
         if detail == Detail::Cause {
             line("why:", &problem.cause);
-            line("fix:", &problem.fix);
-            line("", problem.command.as_deref().unwrap_or_default());
+            line("fix:", &remedy.words);
+            line(
+                "",
+                &remedy.command.as_deref().map(with_sudo).unwrap_or_default(),
+            );
             line("more:", &problem.source);
         } else if detail == Detail::Fix {
-            line("fix:", &fix(problem));
+            line("fix:", &fix(problem, remedy));
         }
     }
     let passed = examined.passed.len();
@@ -80,6 +143,9 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
         let first = format!(" {} ", screen.mark(Mark::Warning));
         out.push_str(&screen.paragraph(&first, indent, &text));
     }
+    if examined.is_without_root {
+        out.push_str(&screen.paragraph("", 0, &not_whole(Invocation::DoctorAsRoot)));
+    }
     out
 }
 
@@ -87,8 +153,11 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
 fn not_looked(examined: &Examined, detail: Detail) -> Option<String> {
     let checks = &examined.not_looked;
     let first = checks.first().map(|check| &check.why);
-    let trouble = examined.unread.as_ref().or(first)?;
-    let mut text = format!("not everything could be looked at: {trouble}");
+    let mut text = match examined.unread.as_ref().or(first) {
+        _ if examined.is_without_root && checks.is_empty() => return None,
+        _ if examined.is_without_root => "not everything could be looked at".to_owned(),
+        trouble => format!("not everything could be looked at: {}", trouble?),
+    };
     let ids: Vec<&str> = checks.iter().map(|check| check.id).collect();
     match ids.len() {
         0 => {}
@@ -106,7 +175,11 @@ fn not_looked(examined: &Examined, detail: Detail) -> Option<String> {
 
 /// The commands to run next, one on each line.
 fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
-    let safe = examined.findings.iter().filter(|f| f.problem.safe).count();
+    let safe = examined
+        .findings
+        .iter()
+        .filter(|f| f.remedy.is_safe)
+        .count();
     let mut lines = Vec::new();
     match safe {
         0 => {}
@@ -114,7 +187,7 @@ fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
         _ => lines.push(("sudo gpusetup doctor --fix", "mends what is safe")),
     }
     if detail != Detail::Cause {
-        lines.push(("gpusetup doctor -v", "why, and more"));
+        lines.push(("sudo gpusetup doctor -v", "why, and more"));
     }
     let lines = lines.iter();
     lines
@@ -132,7 +205,7 @@ pub fn remaining(examined: &Examined, screen: Screen) -> String {
     out
 }
 
-fn problem(p: &Problem) -> Value {
+fn problem(p: &Problem, remedy: &Remedy) -> Value {
     json!({
         "id": p.id,
         "severity": p.severity,
@@ -140,9 +213,9 @@ fn problem(p: &Problem) -> Value {
         "symptom": p.symptom,
         "looked_at": p.evidence,
         "cause": p.cause,
-        "fix": p.fix,
-        "command": p.command,
-        "safe": p.safe,
+        "fix": remedy.words,
+        "command": remedy.command,
+        "safe": remedy.is_safe,
         "source": p.source,
     })
 }
@@ -154,12 +227,14 @@ fn with(mut value: Value, key: &str, more: Value) -> Value {
     value
 }
 
+fn finding(f: &Finding) -> Value {
+    with(problem(f.problem, &f.remedy), "evidence", json!(f.evidence))
+}
+
 /// The document of `doctor --json`.
 pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
     let findings = examined.findings.iter();
-    let findings: Vec<Value> = findings
-        .map(|f| with(problem(f.problem), "evidence", json!(f.evidence)))
-        .collect();
+    let findings: Vec<Value> = findings.map(finding).collect();
     let not_looked = examined.not_looked.iter();
     let not_looked: Vec<Value> = not_looked
         .map(|check| json!({"id": check.id, "why": check.why}))
@@ -173,6 +248,9 @@ pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
         "not_looked": not_looked,
         "unread": examined.unread,
         "host": examined.summary,
+        "engines": examined.engines.iter().map(EngineState::document).collect::<Vec<_>>(),
+        "driver_loaded": examined.has_driver,
+        "implied": examined.implied,
     })
 }
 
@@ -192,12 +270,14 @@ pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], screen: S
             out.push_str(&screen.paragraph(&format!("   {label:<7}"), 10, text));
         };
         line("cause", &p.cause);
-        line("fix", &p.fix);
-        if let Some(command) = &p.command {
-            line("", command);
+        let remedy = remedy_of(p, here);
+        line("fix", &remedy.words);
+        if let Some(command) = &remedy.command {
+            line("", &with_sudo(command));
         }
         match here {
-            Here::Confirmed(evidence) => line("here", &format!("yes: {evidence}")),
+            Here::Confirmed { evidence, .. } => line("here", &format!("yes: {evidence}")),
+            Here::CouldNotLook(why) => line("here", why),
             Here::NotSeen => line("here", "the check for it finds nothing on this host now"),
             Here::NoCheck => {}
         }
@@ -213,6 +293,14 @@ pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], screen: S
         }
     }
     out
+}
+
+/// What to do on this host or, if it has not the problem, in general.
+fn remedy_of(problem: &Problem, here: &Here) -> Remedy {
+    match here {
+        Here::Confirmed { remedy, .. } => remedy.clone(),
+        _ => Remedy::of_table(problem),
+    }
 }
 
 fn capital(text: &str) -> String {
@@ -244,12 +332,13 @@ pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) 
         .iter()
         .map(|(candidate, here)| {
             let value = with(
-                problem(candidate.problem),
+                problem(candidate.problem, &remedy_of(candidate.problem, here)),
                 "matched",
                 json!(candidate.matched),
             );
             let (here, evidence) = match here {
-                Here::Confirmed(evidence) => ("confirmed", Some(evidence)),
+                Here::Confirmed { evidence, .. } => ("confirmed", Some(evidence)),
+                Here::CouldNotLook(why) => ("could-not-look", Some(why)),
                 Here::NotSeen => ("not-seen", None),
                 Here::NoCheck => ("no-check", None),
             };
@@ -260,10 +349,7 @@ pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) 
             )
         })
         .collect();
-    let others: Vec<Value> = others
-        .iter()
-        .map(|f| with(problem(f.problem), "evidence", json!(f.evidence)))
-        .collect();
+    let others: Vec<Value> = others.iter().map(finding).collect();
     json!({"schema": 1, "changed": false, "candidates": all, "others": others})
 }
 
@@ -271,6 +357,7 @@ pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) 
 mod tests {
     use super::*;
     use crate::doctor::NotLooked;
+    use crate::doctor::ways::Way;
 
     fn screen(width: usize, utf8: bool) -> Screen {
         Screen {
@@ -286,8 +373,37 @@ mod tests {
         let finding = |id: &str, evidence: &str| Finding {
             problem: catalog::problem(id).unwrap(),
             evidence: evidence.into(),
+            remedy: Remedy::of_table(catalog::problem(id).unwrap()),
         };
+        let way = |how: &str, lacks: Option<&str>| Way {
+            how: how.into(),
+            is_cdi: false,
+            lacks: lacks.map(str::to_owned),
+        };
+        let state = |name: &str, set_up, ways| EngineState {
+            name: name.into(),
+            version: Some("28.5.2".into()),
+            set_up,
+            ways,
+            is_missed: true,
+        };
+        let lacks = Some("no nvidia-container-runtime-hook in /usr/sbin:/usr/bin");
         Examined {
+            engines: vec![
+                state(
+                    "docker",
+                    SetUp::Partly,
+                    vec![way("--runtime nvidia", None), way("--gpus", lacks)],
+                ),
+                state(
+                    "podman",
+                    SetUp::Whole,
+                    vec![way("--device nvidia.com/gpu=all", None)],
+                ),
+            ],
+            has_driver: true,
+            is_without_root: false,
+            implied: Vec::new(),
             findings: vec![
                 finding(
                     "cdi-stale",
@@ -326,12 +442,15 @@ mod tests {
     fn the_report_fits_80_columns() {
         assert_eq!(
             findings(&examined(), screen(80, true), Detail::Fix),
-            " ✗ the CDI spec is stale: spec is for driver 570.133, the loaded driver is\n   \
+            " ! docker 28.5.2  partly set up: --runtime nvidia; not --gpus (no\n                  \
+             nvidia-container-runtime-hook in /usr/sbin:/usr/bin)\n \
+             ✓ podman 28.5.2  set up: --device nvidia.com/gpu=all\n\n \
+             ✗ the CDI spec is stale: spec is for driver 570.133, the loaded driver is\n   \
              580.65.06\n   fix: sudo gpusetup doctor --fix cdi-stale   (safe)\n \
              ! plain docker talks to another daemon: a “quoted” × sign…\n   \
              fix: docker context use default\n ✓ 70 other checks\n\n\
              sudo gpusetup doctor --fix  mends the one that is safe\n\
-             gpusetup doctor -v          why, and more\n"
+             sudo gpusetup doctor -v     why, and more\n"
         );
     }
 
@@ -363,7 +482,7 @@ mod tests {
                 ..examined()
             };
             let text = findings(&examined, screen(200, false), detail);
-            text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>()
+            text.lines().skip(5).map(str::to_owned).collect::<Vec<_>>()
         };
         let line =
             " !! not everything could be looked at: /etc/cdi: Input/output error (os error 5)";
@@ -394,14 +513,15 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_host_is_reported_in_two_lines() {
+    fn a_healthy_host_is_reported_in_two_lines_below_its_engines() {
         let healthy = Examined {
+            engines: Vec::new(),
             findings: Vec::new(),
             ..examined()
         };
         assert_eq!(
             findings(&healthy, screen(80, false), Detail::Fix),
-            " ok 70 checks, no problem found\n    driver 580.65.06, 2 GPUs; docker, podman\n"
+            " !! no container engine is here\n\n ok 70 checks, no problem found\n    driver 580.65.06, 2 GPUs; docker, podman\n"
         );
     }
 }

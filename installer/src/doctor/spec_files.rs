@@ -45,6 +45,12 @@ impl SpecFile {
         self.spec.get_or_init(parse).as_ref()
     }
 
+    /// Why this user may not read it.
+    pub fn refused(&self) -> Option<String> {
+        let error = self.content.as_ref().err()?;
+        (error.kind() == io::ErrorKind::PermissionDenied).then(|| error.to_string())
+    }
+
     /// Its text, if it has one.
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(self.content.as_ref().ok()?).ok()

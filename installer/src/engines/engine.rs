@@ -8,8 +8,10 @@ use serde::Serialize;
 use crate::engines::activation::Activation;
 use crate::engines::dependent::DependentContainer;
 use crate::error::Error;
+use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
@@ -193,6 +195,27 @@ pub trait Engine: Any + Send + Sync {
         Activation::default()
     }
 
+    /// How what gpusetup has set up, as the files are now, is not in effect in its running daemon; `Known(None)` if it
+    /// is. `None` for a daemon that cannot tell: then the times of its start and of its files decide.
+    fn not_in_effect(&self, _host: &Host, _wanted: &SetupOptions) -> Answer<Option<String>> {
+        Answer::None
+    }
+
+    /// Whether its daemon, or the program that starts it, reads that file without a restart when it changes.
+    fn watches(&self, _path: &Path) -> bool {
+        false
+    }
+
+    /// The service that runs its daemon; `None` for an engine without one.
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        None
+    }
+
+    /// Whether no container would notice that its daemon is stopped, as far as can be determined.
+    fn is_idle(&self, _host: &Host) -> bool {
+        true
+    }
+
     /// Containers, running or stopped, that could not start again without our setup: `web (--runtime nvidia)`. `None`
     /// in a directory tree, and if the engine does not run.
     fn dependent_containers(&self, _host: &Host) -> Answer<Vec<DependentContainer>> {
@@ -205,9 +228,9 @@ pub trait Engine: Any + Send + Sync {
     }
 
     /// Starts the containers that our restart stopped and that the engine did not start again by
-    /// itself.
-    fn start_again(&self, _host: &Host, _stopped: &[String]) -> Result<(), Error> {
-        Ok(())
+    /// itself. Returns those that do not run in the end.
+    fn start_again(&self, _host: &Host, _stopped: &[String]) -> Vec<StillDown> {
+        Vec::new()
     }
 
     /// A warning about what the engine still has in memory after a rollback by reload; `None` if

@@ -11,6 +11,7 @@ pub(crate) mod cri;
 pub(crate) mod crio;
 pub mod dependent;
 pub mod docker;
+pub mod down;
 pub mod engine;
 mod k0s;
 mod k3s;

@@ -94,7 +94,11 @@ fn installed_version(host: &Host) -> Option<String> {
     if host.is_live()
         && let Ok(out) = host.run(&["podman", "--version"], Duration::from_secs(10))
     {
-        return out.stdout.split_whitespace().nth(2).map(str::to_owned);
+        let version = out.stdout.split_whitespace().nth(2).map(str::to_owned);
+        // Podman does not start in a directory that this user may not enter, nor without one of their own.
+        if version.is_some() {
+            return version;
+        }
     }
     host.package_version(&["podman"])
 }

@@ -12,6 +12,19 @@ const BOOLEANS: [&str; 2] = ["container_use_xserver_devices", "container_use_dev
 
 /// What to do if SELinux is enforcing and denies containers the device nodes.
 pub fn denies(host: &Host) -> Option<String> {
+    let lets = turn_on(denying(host)?);
+    Some(format!(
+        "SELinux keeps containers from the GPU's device nodes: `{lets}` lets them"
+    ))
+}
+
+/// The command that turns a boolean on for good.
+pub fn turn_on(boolean: &str) -> String {
+    format!("setsebool -P {boolean} on")
+}
+
+/// The boolean that would let containers use the nodes, if SELinux is enforcing and denies that.
+pub fn denying(host: &Host) -> Option<&'static str> {
     let text = |name: &str| host.root().read_to_string(Path::new(FS).join(name)).ok();
     if text("enforce")?.trim() != "1" {
         return None;
@@ -23,8 +36,5 @@ pub fn denies(host: &Host) -> Option<String> {
         return None;
     }
     // A policy with neither does not know containers and confines none.
-    let name = BOOLEANS.iter().find(|name| value(name).is_some())?;
-    Some(format!(
-        "SELinux keeps containers from the GPU's device nodes: `setsebool -P {name} on` lets them"
-    ))
+    BOOLEANS.into_iter().find(|name| value(name).is_some())
 }

@@ -58,10 +58,22 @@ pub enum Invocation<'a> {
     UndoLeavingRuntime,
     /// Recovers from a run that died.
     Recover,
+    /// The same, and gives up what cannot be put back.
+    RecoverGivingUp,
     /// Shows what is on this host.
     Detect,
     /// Writes the CDI spec again.
     CdiRefresh,
+    /// Makes the driver's device nodes.
+    CreateDeviceNodes,
+    /// Plans a setup, by root.
+    PlanAsRoot,
+    /// Shows what is on this host and what to do next, by root.
+    StatusAsRoot,
+    /// Looks for problems, by root.
+    DoctorAsRoot,
+    /// Shows what is on this host, by root.
+    DetectAsRoot,
     /// Lists the devices of CDI specs.
     CdiList,
     /// Explains how specs are made.

@@ -80,18 +80,6 @@ impl OtherToolkits {
         self.of(|k| k == kind).map(|f| f.at.clone()).collect()
     }
 
-    /// Whether another tool gives containers GPUs here, by a runtime in an engine's file, a hook, a
-    /// CDI spec or a toolkit. A program alone does nothing.
-    pub fn serves(&self) -> bool {
-        let serves = |k| {
-            matches!(
-                k,
-                TraceKind::Runtime | TraceKind::Hook | TraceKind::Spec | TraceKind::Toolkit
-            )
-        };
-        self.of(serves).next().is_some()
-    }
-
     /// What was found, on one line each. The programs of an installed package are not listed as
     /// well.
     pub fn lines(&self) -> Vec<String> {

@@ -4,6 +4,7 @@ use similar::ChangeTag;
 
 use super::mask;
 use crate::edit::diff::LineDiff;
+use crate::engines::activation::Activation;
 use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
@@ -96,6 +97,15 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         });
     }
     for (engine, activation) in &plan.engines {
+        if let (Activation::AtStart(of), true) = (activation, restart) {
+            items.push(Item {
+                verb: "leave",
+                colour: BOLD,
+                what: engine.facts().name.clone(),
+                why: of.effect.clone(),
+                change: None,
+            });
+        }
         let Some((of, verb)) = activation.of().filter(|_| restart) else {
             continue;
         };
@@ -173,7 +183,7 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
 
 /// Logs what a run is about to do, a line for each step, just before the user is asked.
 pub fn to_log(plan: &Plan, restart: bool) {
-    if plan.is_empty() {
+    if !plan.has_work(restart) {
         log::info!("nothing to do");
     }
     for change in &plan.changes {
@@ -201,6 +211,7 @@ pub fn to_log(plan: &Plan, restart: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::host_state::HostState;
     use crate::model::toolkit_traces::OtherToolkits;
 
     #[test]
@@ -222,6 +233,8 @@ mod tests {
             warnings: Vec::new(),
             unchecked: std::collections::BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            state: HostState::default(),
+            skipped: Vec::new(),
         };
         let screen = Screen {
             utf8: false,

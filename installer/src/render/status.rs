@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use gpu_host::{Inventory, cgroup, distro, init, kernel, platform};
 use serde_json::json;
 
+use super::host_state;
 use crate::engines::engine::{DaemonState, Facts};
 use crate::error::Error;
-use crate::host::Host;
+use crate::error::invocation::Invocation;
+use crate::host::{Host, answer};
 use crate::model::change::{Change, MergeKind};
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::gpu_files;
 use crate::setup::status::{EngineStatus, HostStatus, SetupState};
@@ -24,10 +27,16 @@ impl HostStatus {
     /// The document of `detect --json`.
     pub fn document(&self, host: &Host) -> serde_json::Value {
         let mut document = document(host, &self.inventory, &self.engines, &self.foreign);
+        let state = &self.state;
+        document["restarts_due"] = json!(state.due);
+        document["engines_down"] = json!(state.down);
+        document["not_known"] = json!(state.not_known);
+        document["interrupted_run"] = json!(state.interrupted);
         document["record"] = match &self.unknown {
             Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),
             None => serde_json::Value::Null,
         };
+        document["not_known"] = json!(self.without_root);
         document
     }
 
@@ -37,21 +46,35 @@ impl HostStatus {
         if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
             return String::new();
         }
+        if !self.without_root.is_empty() {
+            return String::new();
+        }
         let reached = ours().filter(|e| e.engine.is_reached());
         let reached: Vec<&SetupState> = reached.map(|e| &e.setup).collect();
-        let commands = if reached.iter().all(|s| **s == SetupState::Configured) {
+        let is_configured = reached.iter().all(|s| **s == SetupState::Configured);
+        let commands = if self.state.interrupted.is_some() {
             [
-                ("gpusetup doctor", "if something is wrong"),
+                ("sudo gpusetup recover", "end the earlier run"),
+                ("gpusetup plan", "what would change"),
+            ]
+        } else if is_configured && self.state.ours().next().is_some() {
+            [
+                ("gpusetup plan", "what a restart stops"),
+                ("sudo gpusetup install", "restart what is due"),
+            ]
+        } else if is_configured {
+            [
+                ("sudo gpusetup doctor", "if something is wrong"),
                 ("sudo gpusetup undo", "back to before"),
             ]
         } else if reached.iter().all(|s| **s != SetupState::New) {
             [
-                ("gpusetup plan", "what is out of date"),
+                ("sudo gpusetup plan", "what is out of date"),
                 ("sudo gpusetup install", "renew it"),
             ]
         } else {
             [
-                ("gpusetup plan", "what would change"),
+                ("sudo gpusetup plan", "what would change"),
                 ("sudo gpusetup install", "do it"),
             ]
         };
@@ -62,6 +85,14 @@ impl HostStatus {
         lines.collect()
     }
 
+    /// The last line: what a user should run to know the rest. Empty if nothing is missing.
+    pub fn rest(&self, command: Invocation, screen: Screen) -> String {
+        if self.without_root.is_empty() {
+            return String::new();
+        }
+        screen.paragraph("", 0, &not_whole(command))
+    }
+
     /// The state as text for people.
     pub fn text(&self, host: &Host, screen: Screen) -> String {
         let Self {
@@ -69,7 +100,9 @@ impl HostStatus {
             engines,
             foreign,
             lacks,
+            state,
             unknown,
+            without_root: _,
         } = self;
         let mut out = format!("\n{}", host_lines(host, screen));
         if let Some(unknown) = unknown {
@@ -77,11 +110,20 @@ impl HostStatus {
             let fix = unknown.fix().unwrap_or_default();
             out.push_str(&labelled(screen, "", &fix));
         }
+        if let Some(run) = &state.interrupted {
+            let journal = run.journal.display();
+            out.push_str(&labelled(
+                screen,
+                "Run",
+                &format!("{} ({journal})", run.what),
+            ));
+            out.push_str(&labelled(screen, "", &run.fix));
+        }
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
         if let Some(mismatch) = gpu_files::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
-        out.push_str(&engine_lines(engines, lacks, screen));
+        out.push_str(&engine_lines(host, engines, lacks, state, screen));
         if engines.iter().any(|e| !e.setup.outdated().is_empty()) {
             for (n, line) in outdated(lacks).iter().enumerate() {
                 let label = if n == 0 { "Outdated" } else { "" };
@@ -95,6 +137,11 @@ impl HostStatus {
         out.push('\n');
         out
     }
+}
+
+/// The line below a result that lacks what only root may know.
+pub fn not_whole(command: Invocation) -> String {
+    format!("Not everything is known without root: {command}")
 }
 
 /// The files of the GPUs' description that are missing or outdated, one on each line.
@@ -151,6 +198,10 @@ fn engine_document(of: &EngineStatus) -> serde_json::Value {
         "running": facts.daemon.runs(),
         "config": facts.config,
         "configured": of.setup == SetupState::Configured,
+        "configured_unknown": match &of.setup {
+            SetupState::Unknown(why) => Some(why),
+            _ => None,
+        },
         "outdated": of.setup.outdated(),
         "notes": of.notes,
         "running_unknown": match &facts.daemon {
@@ -198,7 +249,13 @@ fn host_lines(host: &Host, screen: Screen) -> String {
     out
 }
 
-fn engine_lines(engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> String {
+fn engine_lines(
+    host: &Host,
+    engines: &[EngineStatus],
+    lacks: &[Change],
+    state: &HostState,
+    screen: Screen,
+) -> String {
     let name = |f: &Facts| {
         let version = f.version.as_deref().unwrap_or_default();
         format!("{} {version}", f.name).trim_end().to_owned()
@@ -216,15 +273,21 @@ fn engine_lines(engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> S
     } in engines
     {
         let f = engine.facts();
+        let is_down = state.down.iter().any(|d| d.engine == f.name);
         let running = match f.daemon {
+            _ if is_down => "failing",
             DaemonState::Runs => "running",
             DaemonState::Stopped => "stopped",
             DaemonState::Unknown(_) => "unknown",
             DaemonState::Unasked => "",
         };
         // If the engine has no file to set up, its first note is its state.
-        let (state, more) = match (setup, notes.split_first()) {
+        let (words, more) = match (setup, notes.split_first()) {
             (SetupState::Configured, _) => ("configured".into(), notes.as_slice()),
+            (SetupState::Unknown(why), _) => {
+                let why = answer::why_not_known(host, why);
+                (format!("whether it is set up is {why}"), notes.as_slice())
+            }
             (SetupState::Outdated(files), _) => (state_of_outdated(files, lacks), notes.as_slice()),
             (SetupState::New, _) if !engine.is_ours() => ("left alone".into(), notes.as_slice()),
             (SetupState::New, Some((note, more))) if f.config.is_none() => (note.clone(), more),
@@ -232,14 +295,14 @@ fn engine_lines(engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> S
         };
         let first = format!("  {label:<8} {:<column$}  {running:<7}  ", name(f));
         let indent = first.chars().count();
-        out.push_str(&screen.paragraph(&first, indent, &state));
+        out.push_str(&screen.paragraph(&first, indent, &words));
         // If little room is left beside the name, the notes go below it.
         let indent = if screen.room(indent) < 40 {
             INDENT + 2
         } else {
             indent
         };
-        for note in more {
+        for note in host_state::notes(state, &f.name).iter().chain(more) {
             out.push_str(&screen.paragraph(&" ".repeat(indent), indent, note));
         }
         label = "";

@@ -3,8 +3,12 @@
 use std::path::Path;
 
 use crate::engines::engine::Engine;
+use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::model::setup_options::{Existing, SetupOptions};
 use crate::transaction::receipt::Receipt;
+
+const ROOTS_RECEIPT: &str = "/var/lib/gpusetup/receipt.json";
 
 /// The options of the last run that set up the engine; `None` if there was none.
 pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
@@ -24,6 +28,19 @@ pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
         },
         ..SetupOptions::default()
     })
+}
+
+/// Fails if this user may not know what root has set up here: root's receipt is for root alone, and a user's own tells
+/// nothing of the system's engines.
+pub fn roots_record(host: &Host) -> Result<(), String> {
+    if host.user().is_none() {
+        return Ok(());
+    }
+    match Answer::from(host.root().symlink_metadata(ROOTS_RECEIPT)) {
+        Answer::None => Ok(()),
+        Answer::Known(_) => Err(format!("{ROOTS_RECEIPT}: Permission denied")),
+        Answer::Unknown(why) => Err(why),
+    }
 }
 
 /// Whether earlier runs wrote one of that engine's files.

@@ -8,16 +8,22 @@ use gpu_host::distro::{self, Distro};
 use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
+use crate::engines::activation::Activation;
+use crate::engines::down;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::unsupported::Unsupported;
-use crate::host::answer::Answer;
+use crate::host::answer::{self, Answer};
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
 use crate::setup::default_runtime;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
+use crate::setup::host_state;
 use crate::setup::other_toolkits::{self, ConflictResolution};
+use crate::transaction::interrupted;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Receipt;
@@ -33,6 +39,18 @@ pub struct InstallRequest {
     pub only: Vec<String>,
     /// Restart the engines that need it.
     pub restart: bool,
+    /// Set up all engines or none.
+    pub all_or_nothing: bool,
+}
+
+impl InstallRequest {
+    /// Whether an engine that does not run is started. That needs the user's word: its name, all engines or none, or
+    /// no other engine on this host.
+    fn starts_stopped(&self, host: &Host, engines: &[Box<dyn Engine>]) -> bool {
+        let mut engines = engines.iter().map(|e| down::why(host, &**e));
+        let is_asked_for = !self.only.is_empty() || self.all_or_nothing;
+        !self.restart || is_asked_for || engines.all(|stopped| stopped.is_some())
+    }
 }
 
 /// Inspects the host and returns the plan, or an error that says why there is none.
@@ -69,18 +87,39 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             .collect(),
         unchecked: receipt.unchecked.clone(),
         foreign,
+        state: HostState {
+            interrupted: interrupted::find(host)?,
+            ..HostState::default()
+        },
+        skipped: Vec::new(),
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
     if !is_of_user {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
+    let starts_stopped = request.starts_stopped(host, &engines);
     for engine in engines {
+        host_state::add(&mut plan.state, host, &*engine, Some(&receipt));
         let state = default_runtime::state(&receipt, &*engine, request.default_runtime);
         let wanted = SetupOptions {
             default_runtime: state.is_some_and(DefaultRuntime::is_ours),
             ..request.wanted.clone()
         };
-        let mut changes = engine.changes(host, &wanted)?;
+        let changes = engine.changes(host, &wanted);
+        let stopped = down::why(host, &*engine).filter(|_| !starts_stopped);
+        let mut changes = match (changes, stopped) {
+            (changes, None) => changes?,
+            // It is set up already.
+            (Ok(changes), Some(_))
+                if changes.is_empty() && state != Some(DefaultRuntime::TakenBack) =>
+            {
+                changes
+            }
+            (_, Some(why)) => {
+                plan.leave_out_stopped(&*engine, why);
+                continue;
+            }
+        };
         if let Some(state) = state {
             if state == DefaultRuntime::TakenBack {
                 default_runtime::take_back(host, &receipt, &*engine, &mut changes)?;
@@ -93,7 +132,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             plan.default_runtime
                 .insert(engine.facts().name.clone(), state);
         }
-        let activation = engine.activation(host, &changes);
+        let activation = activation(host, &*engine, &receipt, &changes, &plan.state);
         plan.warn(engine.consequences(host, &wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
@@ -114,6 +153,24 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         ensure_restarts_are_possible(&plan, host)?;
     }
     Ok(plan)
+}
+
+/// What must happen for these changes to take effect, and for those of earlier runs that the engine has not read.
+fn activation(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: &Receipt,
+    changes: &[Change],
+    state: &HostState,
+) -> Activation {
+    let name = &engine.facts().name;
+    let Some(due) = state.ours().find(|d| d.engine == *name) else {
+        return engine.activation(host, changes);
+    };
+    let earlier = receipt.changes.iter();
+    let earlier = earlier.filter(|c| engine.owns(&c.path)).cloned();
+    let all: Vec<Change> = earlier.chain(changes.iter().cloned()).collect();
+    engine.activation(host, &all).because(&due.why)
 }
 
 /// What to do on a distribution that cannot be set up by writing files, or where to read more.
@@ -200,7 +257,8 @@ fn warn_of_reload(plan: &mut Plan, host: &Host) {
         )),
         Answer::None => {}
         Answer::Unknown(why) => plan.warnings.push(format!(
-            "systemctl daemon-reload may take the GPUs from running containers; from which is not known: {why}"
+            "systemctl daemon-reload may take the GPUs from running containers; from which is {}",
+            answer::why_not_known(host, &why)
         )),
     }
 }

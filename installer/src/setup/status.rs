@@ -10,11 +10,12 @@ use crate::engines;
 use crate::engines::engine::{DaemonState, Engine, NEEDS_SPEC};
 use crate::error::Error;
 use crate::error::exit::Exit;
-use crate::host::Host;
+use crate::host::{Host, answer};
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::other_toolkits;
-use crate::setup::{gpu_files, history};
+use crate::setup::{gpu_files, history, host_state};
 use crate::transaction::receipt::Receipt;
 
 /// The driver, engines and other tools of a host, and whether what earlier runs did is still in
@@ -28,8 +29,12 @@ pub struct HostStatus {
     pub foreign: OtherToolkits,
     /// The changes that would bring the files that describe the GPUs up to date.
     pub lacks: Vec<Change>,
+    /// What is due, and what does not run.
+    pub state: HostState,
     /// The error, if it is not known what earlier runs did.
     pub unknown: Option<Error>,
+    /// What only root may know, for a user.
+    pub without_root: Vec<String>,
 }
 
 impl HostStatus {
@@ -47,16 +52,26 @@ impl HostStatus {
             None => lacks(host, &inventory)?,
             Some(_) => Vec::new(),
         };
-        let engines = engines
+        let mut state = HostState {
+            interrupted: host_state::interrupted(host),
+            ..HostState::default()
+        };
+        for engine in engines.iter().filter(|e| e.is_ours()) {
+            host_state::add(&mut state, host, &**engine, receipt.as_ref());
+        }
+        let engines: Vec<EngineStatus> = engines
             .into_iter()
             .map(|engine| EngineStatus::of(host, engine, receipt.as_ref(), &inventory, &lacks))
             .collect();
+        let without_root = engines.iter().flat_map(|e| e.without_root(host)).collect();
         Ok(Self {
             inventory,
             engines,
             foreign,
             lacks,
+            state,
             unknown,
+            without_root,
         })
     }
 
@@ -86,6 +101,8 @@ pub enum SetupState {
     Configured,
     /// These files of an earlier run are missing, or would be written differently now.
     Outdated(Vec<PathBuf>),
+    /// It is not known, for this reason.
+    Unknown(String),
 }
 
 impl SetupState {
@@ -93,7 +110,7 @@ impl SetupState {
     pub fn outdated(&self) -> &[PathBuf] {
         match self {
             Self::Outdated(files) => files,
-            Self::New | Self::Configured => &[],
+            Self::New | Self::Configured | Self::Unknown(_) => &[],
         }
     }
 }
@@ -123,9 +140,17 @@ impl EngineStatus {
                     SetupState::Configured
                 } else {
                     let lacking = own.iter().chain(lacks).filter(|_| was_set_up);
-                    SetupState::with(lacking.map(|c| c.path.clone()).collect())
+                    let state = SetupState::with(lacking.map(|c| c.path.clone()).collect());
+                    // Root may have asked for less than everything.
+                    match history::roots_record(host) {
+                        Err(why) if state == SetupState::New && !engine.is_of_user() => {
+                            SetupState::Unknown(why)
+                        }
+                        _ => state,
+                    }
                 }
             }
+            Err(e) if host.user().is_some() && e.is_denied() => SetupState::Unknown(e.to_string()),
             Err(e) => {
                 notes.push(e.to_string());
                 let config = facts.config.clone().filter(|_| was_edited);
@@ -133,7 +158,8 @@ impl EngineStatus {
             }
         };
         if let DaemonState::Unknown(why) = &facts.daemon {
-            notes.push(format!("whether it runs is not known: {why}"));
+            let why = answer::why_not_known(host, why);
+            notes.push(format!("whether it runs is {why}"));
         }
         // A warning can repeat an existing note with the engine's name before it.
         let is_said = |w: &String| notes.iter().any(|n| w.ends_with(n.as_str()));
@@ -146,6 +172,24 @@ impl EngineStatus {
             setup,
             notes,
         }
+    }
+}
+
+impl EngineStatus {
+    /// What of it only root may know, for a user.
+    fn without_root(&self, host: &Host) -> Vec<String> {
+        if host.user().is_none() {
+            return Vec::new();
+        }
+        let facts = self.engine.facts();
+        let mut all = Vec::new();
+        if let DaemonState::Unknown(_) = facts.daemon {
+            all.push(format!("{}: whether it runs", facts.name));
+        }
+        if let SetupState::Unknown(_) = self.setup {
+            all.push(format!("{}: whether it is set up", facts.name));
+        }
+        all
     }
 }
 

@@ -12,7 +12,9 @@ use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::setup_options::{DefaultRuntime, SetupOptions};
+use crate::model::skipped::{SkipReason, Skipped};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
@@ -34,6 +36,10 @@ pub struct Plan {
     pub unchecked: BTreeSet<PathBuf>,
     /// Traces of other tools that give containers GPUs.
     pub foreign: OtherToolkits,
+    /// What is due on the host, and what does not run on it.
+    pub state: HostState,
+    /// Engines that are left as they were.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Plan {
@@ -48,6 +54,8 @@ impl Plan {
             warnings: Vec::new(),
             unchecked: BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            state: HostState::default(),
+            skipped: Vec::new(),
         }
     }
 
@@ -87,6 +95,63 @@ impl Plan {
         }
     }
 
+    /// Leaves out an engine that does not run, and says how it can be set up.
+    pub fn leave_out_stopped(&mut self, engine: &dyn Engine, why: String) {
+        let name = engine.facts().name.clone();
+        let fix = format!(
+            "start it and run this again, or run `{}`, which starts it",
+            Invocation::InstallEngineAsRoot(&name)
+        );
+        self.warnings
+            .push(format!("{name} is left as it is: {why}; {fix}"));
+        self.skipped.push(Skipped {
+            engine: name,
+            reason: SkipReason::DoesNotRun,
+            why,
+            fix: Some(fix),
+        });
+    }
+
+    /// Notes the engines that fail although nothing has to be written for them.
+    pub fn leave_out_down(&mut self) {
+        for down in &self.state.down {
+            if self.skipped.iter().all(|s| s.engine != down.engine) {
+                self.skipped.push(Skipped {
+                    engine: down.engine.clone(),
+                    reason: SkipReason::DoesNotRun,
+                    why: down.why.clone(),
+                    fix: Some(down.log.clone()),
+                });
+            }
+        }
+    }
+
+    /// Leaves out an engine of the plan because of this error, together with its changes.
+    pub fn leave_out_failed(&mut self, name: &str, cause: &Error) {
+        let Some(at) = self.position(name) else {
+            return;
+        };
+        let (engine, _) = self.engines.remove(at);
+        self.changes.retain(|c| !engine.owns(&c.path));
+        self.skipped.push(Skipped {
+            engine: name.to_owned(),
+            reason: SkipReason::Failed,
+            why: match cause {
+                // The engine is named already.
+                Error::Engine { fault, .. } => fault.to_string(),
+                other => other.to_string(),
+            },
+            fix: cause.fix(),
+        });
+    }
+
+    /// The place of the engine of that name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.engines
+            .iter()
+            .position(|(e, _)| e.facts().name == name)
+    }
+
     /// Adds warnings, each only once even if several engines give it.
     pub fn warn(&mut self, warnings: Vec<String>) {
         for warning in warnings {
@@ -114,9 +179,14 @@ impl Plan {
         options_by_engine.collect()
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Whether a run does something: it writes files, or restarts an engine that has not read what an earlier run wrote.
+    pub fn has_work(&self, restart: bool) -> bool {
+        !self.is_empty() || (restart && self.state.ours().next().is_some())
     }
 
     /// Services to restart or reload.
@@ -135,7 +205,7 @@ impl Plan {
 
     /// Services whose unit files change, so that their manager must read them again.
     pub fn reloads(&self) -> Vec<Service> {
-        let activated = self.engines.iter().filter_map(|(_, a)| Some(a.of()?.0));
+        let activated = self.engines.iter().filter_map(|(_, a)| a.activated());
         let changed = activated.filter(|of| of.unit_changes);
         let mut services: Vec<Service> = changed.map(|of| of.service.clone()).collect();
         // A drop-in `UNIT.d/NAME.conf` of a unit that belongs to no engine.

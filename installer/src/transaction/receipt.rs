@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::edit::revert;
 use crate::error::Error;
 use crate::files::attributes::Attributes;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
+use crate::host::service_state::{ServiceState, Start};
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
+use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::state_file;
 
 /// The file that records all runs that succeeded.
@@ -45,6 +48,13 @@ pub struct Receipt<C = Change> {
     /// always show them: some engines need no file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub asked: BTreeMap<String, RecordedOptions>,
+    /// Services that did not run until gpusetup started them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub started: Vec<StartedService>,
+    /// The starts of the services whose files gpusetup last wrote, and whether they have read these files. Clocks are
+    /// not needed with that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_write: Vec<StartAtWrite>,
     /// Files whose texts an older gpusetup stored without a checksum, so that damage to them cannot
     /// be noticed. On disk, their entries just have no checksum.
     #[serde(skip)]
@@ -62,9 +72,34 @@ impl<C> Default for Receipt<C> {
             services: Vec::new(),
             written: BTreeMap::new(),
             asked: BTreeMap::new(),
+            started: Vec::new(),
+            at_write: Vec::new(),
             unchecked: BTreeSet::new(),
         }
     }
+}
+
+/// A service that gpusetup started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedService {
+    /// The service.
+    pub service: Service,
+    /// The manager's identifier of that start. A later start is somebody else's.
+    pub invocation: String,
+    /// Its socket did not listen before.
+    #[serde(default)]
+    pub with_socket: bool,
+}
+
+/// The start of a service as a run ended that has written its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartAtWrite {
+    /// The service.
+    pub service: Service,
+    /// The manager's identifier of that start.
+    pub invocation: String,
+    /// Whether the run has made it read them.
+    pub has_read: bool,
 }
 
 /// The part of [`SetupOptions`] that can differ from run to run.
@@ -116,6 +151,55 @@ impl Receipt {
         remark(RECEIPT, &self.unchecked, self.changes.len())
     }
 
+    /// Whether that service runs because gpusetup started it, and nobody has started it since.
+    pub fn has_started(&self, host: &Host, service: &Service) -> bool {
+        let Some(ours) = self.started.iter().find(|s| s.service == *service) else {
+            return false;
+        };
+        start_of(host, service).is_some_and(|now| now == ours.invocation)
+    }
+
+    /// Whether gpusetup's start of that service has started its socket as well.
+    pub fn has_started_socket(&self, service: &Service) -> bool {
+        let ours = self.started.iter().find(|s| s.service == *service);
+        ours.is_some_and(|ours| ours.with_socket)
+    }
+
+    /// Records which of these services run because gpusetup started them.
+    pub(super) fn note_starts(&mut self, host: &Host, begun: &[StartedRestart]) {
+        for done in begun {
+            self.started.retain(|s| s.service != done.service);
+            let ours = start_of(host, &done.service).filter(|_| done.is_started_by_us);
+            self.started.extend(ours.map(|invocation| StartedService {
+                service: done.service.clone(),
+                invocation,
+                with_socket: done.with_socket,
+            }));
+        }
+    }
+
+    /// Whether this start of the service has not read what gpusetup last wrote. `None` if that is not recorded: by an
+    /// older gpusetup, or for a service whose manager does not name its starts.
+    pub fn is_unread(&self, service: &Service, start: &Start) -> Option<bool> {
+        let recorded = self.at_write.iter().find(|s| s.service == *service)?;
+        let now = start.invocation.as_ref()?;
+        // Any other start is a later one.
+        Some(*now == recorded.invocation && !recorded.has_read)
+    }
+
+    /// Records the starts of the services that a run has written files of, and whether it has made them read these.
+    pub(super) fn note_reading(&mut self, host: &Host, services: &[Service], has_read: bool) {
+        for service in services {
+            self.at_write.retain(|s| s.service != *service);
+            let start = start_of(host, service);
+            self.at_write.extend(start.map(|invocation| StartAtWrite {
+                service: service.clone(),
+                invocation,
+                has_read,
+            }));
+        }
+    }
+
     /// Adds a later run. Undo still returns each file to what it was before the first run, together
     /// with what the user changed between the two runs.
     pub fn add(&mut self, later: Self) {
@@ -149,6 +233,14 @@ impl Receipt {
                 self.services.push(service);
             }
         }
+    }
+}
+
+/// The manager's identifier of a service's current start.
+fn start_of(host: &Host, service: &Service) -> Option<String> {
+    match service.state(host) {
+        Answer::Known(ServiceState::Runs(start)) => start.invocation,
+        _ => None,
     }
 }
 

@@ -130,6 +130,8 @@ impl Checked for Receipt {
             services: stored.services,
             written: stored.written,
             asked: stored.asked,
+            started: stored.started,
+            at_write: stored.at_write,
             unchecked,
         })
     }
@@ -143,6 +145,8 @@ impl Checked for Receipt {
             services: self.services.clone(),
             written: self.written.clone(),
             asked: self.asked.clone(),
+            started: self.started.clone(),
+            at_write: self.at_write.clone(),
             unchecked: BTreeSet::new(),
         }
     }

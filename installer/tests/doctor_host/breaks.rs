@@ -17,6 +17,7 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
         h.write(&format!("{PCI}/0000:3b:00.0/vendor"), "0x10de\n");
         h.write(&format!("{PCI}/0000:3b:00.0/class"), "0x030200\n");
     }),
+    ("no-gpu", Base::Bare, |h| h.write("usr/bin/podman", "")),
     ("driver-not-loaded", Base::Debian, |h| {
         h.remove("proc/driver/nvidia");
     }),

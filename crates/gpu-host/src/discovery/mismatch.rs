@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::options::Options;
+use crate::Root;
 use crate::driver::files::{self, installed_version};
 use crate::inventory::{DriverFile, FileKind, Inventory, Source};
 
@@ -36,6 +37,12 @@ pub enum Mismatch {
     },
 }
 
+/// A known driver root other than `/` with libraries of that version.
+pub fn other_driver_root(root: &Root, version: &str) -> Option<PathBuf> {
+    let has = |dir: &Path| installed_version(root, dir).as_deref() == Some(version);
+    files::known_roots().into_iter().find(|dir| has(dir))
+}
+
 /// Checks an inventory that `discover` made with the same options. `None` if they match.
 pub fn mismatch(options: &Options, inventory: &Inventory) -> Option<Mismatch> {
     let driver = inventory.driver.as_ref()?;
@@ -61,9 +68,8 @@ pub fn mismatch(options: &Options, inventory: &Inventory) -> Option<Mismatch> {
             });
         }
     }
-    let has = |root: &Path| installed_version(&options.root, root).as_deref() == Some(&loaded);
     Some(Mismatch::NoLibraries {
-        elsewhere: files::known_roots().into_iter().find(|root| has(root)),
+        elsewhere: other_driver_root(&options.root, &loaded),
         loaded,
         driver_root,
     })

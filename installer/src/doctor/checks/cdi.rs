@@ -1,15 +1,18 @@
 //! Checks of CDI specs: whether they are there, up to date, readable and found by the engines.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cdi::Spec;
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::doctor::spec_files::{self, SpecFile};
+use crate::doctor::ways;
 use crate::engines::cdi_versions;
+use crate::error::invocation::Invocation;
 use crate::model::toolkit_traces::TraceKind;
 use crate::setup::made_anew;
 
@@ -29,11 +32,40 @@ pub const CHECKS: Checks = &[
     ("refresh-off", refresh_off),
 ];
 
+pub const REMEDIES: Remedies = &[
+    ("cdi-missing", write),
+    ("cdi-paths-gone", write_again),
+    ("cdi-closed", open),
+    ("refresh-off", refresh_on),
+];
+
 const UNIT: &str = "gpusetup-cdi.service";
 
 fn missing(look: &HostFacts) -> Option<String> {
-    let wanted = look.has_written(Path::new(SPEC_PATH)) && look.loaded().is_some();
-    (wanted && !look.exists(SPEC_PATH)).then(|| format!("{SPEC_PATH} is not there"))
+    look.loaded()?;
+    if look.has_written(Path::new(SPEC_PATH)) {
+        return (!look.exists(SPEC_PATH)).then(|| format!("{SPEC_PATH} is not there"));
+    }
+    look.ok(ways::no_spec(look))?
+}
+
+/// `--fix` makes only the spec that gpusetup keeps; another tool's is written by that tool.
+fn write(look: &HostFacts, usual: Remedy) -> Remedy {
+    if look.has_written(Path::new(SPEC_PATH)) {
+        return usual;
+    }
+    let theirs = look.foreign().names(TraceKind::Program);
+    let theirs = theirs.iter().find(|p| p.ends_with("/nvidia-ctk"));
+    match theirs {
+        Some(program) => usual
+            .in_words("Write it with the tool that is here, or set the engines up.")
+            .by(format!("{program} cdi generate --output={SPEC_PATH}"))
+            .by_hand(),
+        None => usual
+            .in_words("Set the engines up, which writes it.")
+            .by_ours(Invocation::Install)
+            .by_hand(),
+    }
 }
 
 fn stale(look: &HostFacts) -> Option<String> {
@@ -68,8 +100,10 @@ fn specs<'a>(look: &'a HostFacts) -> impl Iterator<Item = (&'a SpecFile, &'a str
     texts.filter(|(_, text)| text.contains("nvidia.com/"))
 }
 
-fn paths_gone(look: &HostFacts) -> Option<String> {
-    let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
+/// Specs of other tools, each with the first path in it that is gone.
+fn with_gone_paths<'a>(look: &'a HostFacts) -> Vec<(&'a Path, PathBuf)> {
+    let hook = Path::new(HOOK_PATH).file_name().unwrap_or_default();
+    let hook = hook.to_str().unwrap_or_default();
     let mut findings = Vec::new();
     for (file, text) in specs(look) {
         // `cdi-stale` reports our own spec, and `cdi-broken` a broken one.
@@ -84,10 +118,35 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
         let gone = mounts
             .map(|m| &m.host_path)
             .find(|p| !look.exists(p.as_path()));
-        let path = file.path.display();
-        findings.extend(gone.map(|gone| format!("{path}: {} is gone", gone.display())));
+        findings.extend(gone.map(|gone| (file.path.as_path(), gone.clone())));
     }
-    evidence(findings)
+    findings
+}
+
+fn paths_gone(look: &HostFacts) -> Option<String> {
+    let findings = with_gone_paths(look).into_iter();
+    let line =
+        |(path, gone): (&Path, PathBuf)| format!("{}: {} is gone", path.display(), gone.display());
+    evidence(findings.map(line).collect())
+}
+
+/// The command of the NVIDIA toolkit writes the spec of the GPUs, and no other.
+fn write_again(look: &HostFacts, usual: Remedy) -> Remedy {
+    let programs = look.foreign().names(TraceKind::Program);
+    let program = programs.iter().find(|p| p.ends_with("/nvidia-ctk"));
+    let specs = with_gone_paths(look);
+    let paths: Vec<&Path> = specs.iter().map(|(path, _)| *path).collect();
+    let is_of_gpus = |path: &Path| {
+        let mut files = look.spec_files().iter().filter(|f| f.path == path);
+        files.any(|f| f.spec().is_some_and(|s| s.kind == "nvidia.com/gpu"))
+    };
+    match (program, paths.as_slice()) {
+        (Some(program), [path]) if is_of_gpus(path) => usual.by(format!(
+            "{program} cdi generate --output={}",
+            path.display()
+        )),
+        _ => usual.by_any(None),
+    }
 }
 
 fn hook_gone(look: &HostFacts) -> Option<String> {
@@ -154,12 +213,25 @@ fn broken(look: &HostFacts) -> Option<String> {
     )
 }
 
-fn closed(look: &HostFacts) -> Option<String> {
-    let findings = specs(look).filter_map(|(SpecFile { path, .. }, _)| {
+/// Specs that not every user can read, with their modes.
+fn closed_specs<'a>(look: &'a HostFacts) -> Vec<(&'a Path, u32)> {
+    let all = specs(look).filter_map(|(SpecFile { path, .. }, _)| {
         let mode = look.known(look.host.root().metadata(path).into())?.mode();
-        (mode & 0o004 == 0).then(|| format!("{} has mode {:04o}", path.display(), mode & 0o7777))
+        Some((path.as_path(), mode & 0o7777))
     });
-    evidence(findings.collect())
+    all.filter(|(_, mode)| mode & 0o004 == 0).collect()
+}
+
+fn closed(look: &HostFacts) -> Option<String> {
+    let findings = closed_specs(look).into_iter();
+    let line = |(path, mode): (&Path, u32)| format!("{} has mode {mode:04o}", path.display());
+    evidence(findings.map(line).collect())
+}
+
+fn open(look: &HostFacts, usual: Remedy) -> Remedy {
+    let paths = closed_specs(look).into_iter();
+    let paths: Vec<String> = paths.map(|(path, _)| path.display().to_string()).collect();
+    usual.by(format!("chmod a+r {}", paths.join(" ")))
 }
 
 fn name(look: &HostFacts) -> Option<String> {
@@ -195,15 +267,42 @@ fn dirs(look: &HostFacts) -> Option<String> {
 }
 
 fn two_writers(look: &HostFacts) -> Option<String> {
-    if !look.has_written(Path::new(SPEC_PATH)) {
+    if !look.has_our_spec() {
         return None;
     }
     evidence(look.foreign().names(TraceKind::Unit))
         .map(|units| format!("{units} is started at boot too"))
 }
 
+/// Why the unit does not run at boot.
+enum Off {
+    Masked,
+    NotInstalled,
+    NotWanted,
+}
+
 fn refresh_off(look: &HostFacts) -> Option<String> {
-    if !look.has_written(Path::new(SPEC_PATH)) || !gpu_host::init::has_systemd(look.host.root()) {
+    Some(match off(look)? {
+        Off::Masked => format!("{UNIT} is masked"),
+        Off::NotInstalled => format!("{UNIT} is not installed"),
+        Off::NotWanted => format!("no target wants {UNIT}"),
+    })
+}
+
+fn refresh_on(look: &HostFacts, usual: Remedy) -> Remedy {
+    match off(look) {
+        Some(Off::Masked) => usual.by(format!(
+            "systemctl unmask {UNIT} && systemctl enable {UNIT}"
+        )),
+        Some(Off::NotInstalled) => usual
+            .in_words("Install gpusetup's package again, which has the unit.")
+            .by_any(None),
+        Some(Off::NotWanted) | None => usual,
+    }
+}
+
+fn off(look: &HostFacts) -> Option<Off> {
+    if !look.has_our_spec() || !gpu_host::init::has_systemd(look.host.root()) {
         return None;
     }
     let masked = Path::new("/etc/systemd/system").join(UNIT);
@@ -213,7 +312,7 @@ fn refresh_off(look: &HostFacts) -> Option<String> {
         .read_link(&masked)
         .is_ok_and(|to| to == Path::new("/dev/null"));
     if is_masked {
-        return Some(format!("{UNIT} is masked"));
+        return Some(Off::Masked);
     }
     let dirs = [
         "/etc/systemd/system",
@@ -222,7 +321,7 @@ fn refresh_off(look: &HostFacts) -> Option<String> {
     ];
     let is_there = dirs.iter().any(|d| look.exists(Path::new(d).join(UNIT)));
     if !is_there {
-        return Some(format!("{UNIT} is not installed"));
+        return Some(Off::NotInstalled);
     }
     let wants = |dir: &&str| {
         look.host
@@ -230,5 +329,5 @@ fn refresh_off(look: &HostFacts) -> Option<String> {
             .symlink_metadata(Path::new(dir).join("multi-user.target.wants").join(UNIT))
             .is_ok()
     };
-    (!dirs.iter().any(wants)).then(|| format!("no target wants {UNIT}"))
+    (!dirs.iter().any(wants)).then_some(Off::NotWanted)
 }

@@ -4,6 +4,8 @@ use gpu_host::{cgroup, kernel};
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
+use crate::engines::engine::Engine;
 
 pub const CHECKS: Checks = &[
     ("no-cgroups", no_cgroups),
@@ -14,14 +16,19 @@ pub const CHECKS: Checks = &[
     ("bpf-hidden", hidden_programs),
 ];
 
+pub const REMEDIES: Remedies = &[
+    ("cgroups-missing", mount),
+    ("toolkit-cgroup2", super::packages::leave),
+];
+
 /// libnvidia-container supports cgroup v2 since 1.8.0 (its CHANGELOG).
 const CGROUP2: (u32, u32) = (1, 8);
 
 fn no_cgroups(look: &HostFacts) -> Option<String> {
     let policy = look.policy()?;
-    let engine = ["docker", "containerd", "crio", "k3s", "rke2"]
-        .iter()
-        .find(|e| look.engine(e).is_some())?;
+    let is_roots = |e: &&dyn Engine| e.is_ours() && !e.is_of_user() && e.facts().config.is_some();
+    let mut engines = look.engines().iter().map(|e| &**e);
+    let engine = &engines.find(is_roots)?.facts().name;
     // In a container, where the rules cannot be changed, no-cgroups is right.
     (policy.no_cgroups && look.platform().container.is_none()).then(|| {
         format!(
@@ -85,4 +92,10 @@ fn hidden_programs(look: &HostFacts) -> Option<String> {
     }
     (setting("/proc/sys/kernel/kptr_restrict") == Some(2))
         .then(|| "net.core.bpf_jit_harden and kernel.kptr_restrict are both 2".to_owned())
+}
+
+/// Only OpenRC has a service for it.
+fn mount(look: &HostFacts, usual: Remedy) -> Remedy {
+    let init = gpu_host::init::detect(look.host.root());
+    usual.by_command_if(init == gpu_host::init::Init::OpenRc)
 }

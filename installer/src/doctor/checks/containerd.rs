@@ -1,7 +1,10 @@
 //! Checks of containerd as an engine of its own: its files, their schema and its runtimes.
 
+use std::path::PathBuf;
+
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::edit::meaning::TomlMeaning;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
@@ -24,6 +27,12 @@ pub const CHECKS: Checks = &[
     ("containerd-default-hidden", default_hidden),
 ];
 
+pub const REMEDIES: Remedies = &[
+    ("containerd-runtime-gone", take_place),
+    ("containerd-cgroup-driver", same_driver),
+    ("containerd-not-imported", remove_or_import),
+];
+
 /// Directories where people and tools put drop-ins, whether or not they are imported
 /// (toolkit #1404).
 const DROP_INS: [&str; 2] = ["/etc/containerd/conf.d", "/etc/containerd/config.d"];
@@ -41,10 +50,7 @@ fn viewed<T>(
 }
 
 fn toml(look: &HostFacts) -> Option<String> {
-    match look.containerd()?.1 {
-        Ok(_) => None,
-        Err(e) => Some(e.to_string()),
-    }
+    look.invalid(look.containerd()?.1)
 }
 
 fn versions(look: &HostFacts) -> Option<String> {
@@ -91,18 +97,22 @@ fn hidden(look: &HostFacts) -> Option<String> {
     })
 }
 
-fn runtime_gone(look: &HostFacts) -> Option<String> {
+/// Warnings about runtimes whose program is gone. `programs-gone` reports that our own is.
+fn dangling(look: &HostFacts) -> Option<Vec<String>> {
     let ours = SetupOptions::default().runtime_path.display().to_string();
     let findings = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
-    // `programs-gone` reports that our own program is missing.
-    evidence(
-        findings
-            .into_iter()
-            .filter(|s| !s.contains(&ours))
-            .collect(),
-    )
+    let others = findings.into_iter().filter(|s| !s.contains(&ours));
+    Some(others.collect())
+}
+
+fn runtime_gone(look: &HostFacts) -> Option<String> {
+    evidence(dangling(look)?)
+}
+
+fn take_place(look: &HostFacts, usual: Remedy) -> Remedy {
+    usual.taking_places(&dangling(look).unwrap_or_default())
 }
 
 fn runtime_type(look: &HostFacts) -> Option<String> {
@@ -129,25 +139,44 @@ fn systemd_cgroup(view: &View, name: &str) -> Option<bool> {
     Some(value.and_then(|v| v.item.as_bool()).unwrap_or(false))
 }
 
-fn cgroup_driver(look: &HostFacts) -> Option<String> {
+/// What SystemdCgroup is for runc, and the runtimes for GPUs for which it is not.
+fn other_drivers(look: &HostFacts) -> Option<(bool, Vec<String>)> {
     viewed(look, |_, _, _, view| {
         let runc = systemd_cgroup(view, "runc")?;
         let is_for_gpus = |name: &&str| name.starts_with("nvidia");
         let differs = |name: &&str| systemd_cgroup(view, name).is_some_and(|v| v != runc);
-        let findings = view
-            .runtimes()
-            .into_iter()
-            .filter(is_for_gpus)
-            .filter(differs);
-        evidence(
-            findings
-                .map(|name| format!("SystemdCgroup is {runc} for runc and {} for {name}", !runc))
-                .collect(),
-        )
+        let names = view.runtimes().into_iter().filter(is_for_gpus);
+        let names = names.filter(differs).map(str::to_owned);
+        Some((runc, names.collect()))
     })
 }
 
-fn not_imported(look: &HostFacts) -> Option<String> {
+fn cgroup_driver(look: &HostFacts) -> Option<String> {
+    let (runc, names) = other_drivers(look)?;
+    let findings = names.into_iter();
+    evidence(
+        findings
+            .map(|name| format!("SystemdCgroup is {runc} for runc and {} for {name}", !runc))
+            .collect(),
+    )
+}
+
+/// gpusetup writes the options of its own runtime alone.
+fn same_driver(look: &HostFacts, usual: Remedy) -> Remedy {
+    let Some((runc, names)) = other_drivers(look) else {
+        return usual;
+    };
+    let is_ours = |name: &String| *name == SetupOptions::default().runtime_name;
+    usual
+        .in_words(format!(
+            "Set SystemdCgroup = {runc} in the options of {}, then restart containerd.",
+            names.join(" and ")
+        ))
+        .by_command_if(names.iter().all(is_ours))
+}
+
+/// Files with a runtime for GPUs that the daemon does not read.
+fn unread_files(look: &HostFacts) -> Option<Vec<PathBuf>> {
     let (_, files) = look.containerd()?;
     // The files as the daemon reads them, including our drop-in.
     let read = look.ok(look.ok(files)?.after(look.host, None, &[]))?;
@@ -159,10 +188,33 @@ fn not_imported(look: &HostFacts) -> Option<String> {
         }
         let text = look.text(&path).unwrap_or_default();
         if text.contains("runtimes.nvidia") || text.contains("nvidia-container-runtime") {
-            findings.push(format!("{} is imported by nothing", path.display()));
+            findings.push(path);
         }
     }
-    evidence(findings)
+    Some(findings)
+}
+
+fn not_imported(look: &HostFacts) -> Option<String> {
+    let findings = unread_files(look)?.into_iter();
+    evidence(
+        findings
+            .map(|path| format!("{} is imported by nothing", path.display()))
+            .collect(),
+    )
+}
+
+/// Where containerd has a runtime nvidia already, a setup would leave the file as it is.
+fn remove_or_import(look: &HostFacts, usual: Remedy) -> Remedy {
+    let state = look.engine_state("containerd");
+    let mut ways = state.into_iter().flat_map(|state| &state.ways);
+    if !ways.any(|way| !way.is_cdi && way.lacks.is_none()) {
+        return usual;
+    }
+    let files = unread_files(look).unwrap_or_default();
+    let files: Vec<String> = files.iter().map(|p| p.display().to_string()).collect();
+    usual
+        .in_words("Remove it: containerd has a runtime nvidia without it. Or import it, if it is the one to use.")
+        .by(format!("rm {}", files.join(" ")))
 }
 
 fn default_hidden(look: &HostFacts) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
-use crate::engines::crio;
+use crate::doctor::remedy::{Remedies, Remedy};
 
 pub const CHECKS: Checks = &[
     ("crio-toml", toml),
@@ -10,6 +10,8 @@ pub const CHECKS: Checks = &[
     ("crio-runtime-gone", runtime_gone),
     ("crio-default-unknown", default_unknown),
 ];
+
+pub const REMEDIES: Remedies = &[("crio-runtime-gone", take_place)];
 
 /// Runtimes that CRI-O defines by itself (pkg/config, `DefaultConfig`).
 const BUILT_IN: [&str; 3] = ["runc", "crun", ""];
@@ -28,13 +30,12 @@ const COPIES: [&str; 10] = [
 ];
 
 fn toml(look: &HostFacts) -> Option<String> {
-    look.crio()?.err().map(ToString::to_string)
+    look.invalid(look.crio()?)
 }
 
 fn stray(look: &HostFacts) -> Option<String> {
-    look.engine("crio")?;
     let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end));
-    let files = look.entries(crio::DROP_IN_DIR).into_iter();
+    let files = look.entries(look.crio_drop_ins()?).into_iter();
     let findings = files.filter(|p| is_copy(&p.file_name().unwrap_or_default().to_string_lossy()));
     evidence(
         findings
@@ -43,7 +44,7 @@ fn stray(look: &HostFacts) -> Option<String> {
     )
 }
 
-fn runtime_gone(look: &HostFacts) -> Option<String> {
+fn dangling(look: &HostFacts) -> Option<Vec<String>> {
     let merged = look.ok(look.crio()?)?;
     let mut findings = Vec::new();
     for (name, path, program) in merged.programs() {
@@ -54,7 +55,15 @@ fn runtime_gone(look: &HostFacts) -> Option<String> {
             ));
         }
     }
-    evidence(findings)
+    Some(findings)
+}
+
+fn runtime_gone(look: &HostFacts) -> Option<String> {
+    evidence(dangling(look)?)
+}
+
+fn take_place(look: &HostFacts, usual: Remedy) -> Remedy {
+    usual.taking_places(&dangling(look).unwrap_or_default())
 }
 
 /// Whether it is our own program: `programs-gone` reports that it is missing.

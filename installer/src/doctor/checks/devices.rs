@@ -8,7 +8,9 @@ use nix::sys::stat::major;
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::engines::engine;
+use crate::error::invocation::Invocation;
 use crate::host::answer::Answer;
 use crate::host::systemd_scopes;
 use crate::setup::dev_char;
@@ -20,6 +22,13 @@ pub const CHECKS: Checks = &[
     ("device-no-node", no_node),
     ("device-mode", mode),
     ("dev-char", links),
+];
+
+pub const REMEDIES: Remedies = &[
+    ("uvm-not-loaded", load_uvm),
+    ("device-stale", make_anew),
+    ("device-no-node", clear),
+    ("device-mode", in_group),
 ];
 
 const UVM: &str = "/dev/nvidia-uvm";
@@ -78,21 +87,61 @@ fn stale(look: &HostFacts) -> Option<String> {
         .then(|| format!("{UVM} has major {is}, the driver has {wanted}"))
 }
 
-fn no_node(look: &HostFacts) -> Option<String> {
-    let inventory = look.loaded()?;
-    let findings = host_files::nodes(inventory).filter_map(|node| {
+/// Paths of nodes at which something else is, and whether that is a directory.
+fn not_nodes(look: &HostFacts) -> Vec<(PathBuf, bool)> {
+    let nodes = look.loaded().into_iter().flat_map(host_files::nodes);
+    let wrong = nodes.filter_map(|node| {
         let metadata = look.host.root().symlink_metadata(&node.host_path).ok()?;
         let kind = metadata.file_type();
-        let what = if kind.is_dir() {
+        (kind.is_dir() || kind.is_file()).then(|| (node.host_path.clone(), kind.is_dir()))
+    });
+    let mut wrong: Vec<_> = wrong.collect();
+    wrong.dedup();
+    wrong
+}
+
+fn no_node(look: &HostFacts) -> Option<String> {
+    let findings = not_nodes(look).into_iter().map(|(path, is_dir)| {
+        let what = if is_dir {
             "a directory"
-        } else if kind.is_file() {
-            "a plain file"
         } else {
-            return None;
+            "a plain file"
         };
-        Some(format!("{} is {what}", node.host_path.display()))
+        format!("{} is {what}", path.display())
     });
     evidence(findings.collect())
+}
+
+fn clear(look: &HostFacts, usual: Remedy) -> Remedy {
+    let mut steps = Vec::new();
+    for (path, is_dir) in not_nodes(look) {
+        let program = if is_dir { "rmdir" } else { "rm" };
+        steps.push(format!("{program} {}", path.display()));
+    }
+    steps.push(Invocation::CreateDeviceNodes.to_string());
+    usual.by(steps.join(" && "))
+}
+
+fn make_anew(look: &HostFacts, usual: Remedy) -> Remedy {
+    let nodes = [UVM, "/dev/nvidia-uvm-tools"];
+    let nodes: Vec<&str> = nodes.into_iter().filter(|n| look.exists(n)).collect();
+    usual.by(format!(
+        "rm {} && {}",
+        nodes.join(" "),
+        Invocation::CreateDeviceNodes
+    ))
+}
+
+fn load_uvm(look: &HostFacts, usual: Remedy) -> Remedy {
+    match look.module_name("nvidia-uvm") {
+        Some(module) => usual.by(format!("modprobe {module}")),
+        None => usual,
+    }
+}
+
+/// Only Podman has the option of the command.
+fn in_group(look: &HostFacts, usual: Remedy) -> Remedy {
+    usual.by_command_if(look.engine("podman").is_some())
 }
 
 fn mode(look: &HostFacts) -> Option<String> {

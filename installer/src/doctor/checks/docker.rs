@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
+use gpu_host::init::Init;
 use serde_json::Value;
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
+use crate::doctor::ways::{self, HOOK};
 use crate::engines::docker::{self, cdi_restart, drop_in, runtime_entry, stored_container};
+use crate::error::invocation::Invocation;
 use crate::model::setup_options::{Mode, SetupOptions};
 use crate::model::toolkit_traces::TraceKind;
 
@@ -24,7 +28,14 @@ pub const CHECKS: Checks = &[
     ("hook-direct", hook_direct),
 ];
 
-const HOOK: &str = "nvidia-container-runtime-hook";
+pub const REMEDIES: Remedies = &[
+    ("docker-runtime-gone", take_place),
+    ("docker-no-hook", set_up),
+    ("docker-runtime-unknown", set_up),
+    ("docker-not-restarted", restart),
+    ("docker-cdi-off", turn_on),
+];
+
 /// Runtimes that Docker has without an entry (moby daemon/config, `StockRuntimeName`, and
 /// containerd's shims by their type).
 const STOCK: [&str; 2] = ["runc", "io.containerd.runc.v2"];
@@ -48,10 +59,7 @@ const CLASHES: [(&str, &str); 14] = [
 ];
 
 fn json(look: &HostFacts) -> Option<String> {
-    match look.daemon_json()? {
-        Ok(_) => None,
-        Err(e) => Some(e.to_string()),
-    }
+    look.invalid(look.daemon_json()?)
 }
 
 fn flag_and_file(look: &HostFacts) -> Option<String> {
@@ -67,12 +75,20 @@ fn flag_and_file(look: &HostFacts) -> Option<String> {
     evidence(findings.collect())
 }
 
-fn runtime_gone(look: &HostFacts) -> Option<String> {
+/// Warnings about runtimes whose program is gone. `programs-gone` reports that our own is.
+fn dangling(look: &HostFacts) -> Option<Vec<String>> {
     let file = look.ok(look.daemon_json()?)?;
-    // `programs-gone` reports that our own program is missing.
     let ours = SetupOptions::default().runtime_path.display().to_string();
     let findings = runtime_entry::dangling(look.host, file).into_iter();
-    evidence(findings.filter(|s| !s.contains(&ours)).collect())
+    Some(findings.filter(|s| !s.contains(&ours)).collect())
+}
+
+fn runtime_gone(look: &HostFacts) -> Option<String> {
+    evidence(dangling(look)?)
+}
+
+fn take_place(look: &HostFacts, usual: Remedy) -> Remedy {
+    usual.taking_places(&dangling(look).unwrap_or_default())
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
@@ -96,23 +112,81 @@ fn is_ours(look: &HostFacts) -> bool {
 }
 
 fn no_hook(look: &HostFacts) -> Option<String> {
-    let unit = look.docker_unit()?;
-    look.was_wanted(look.engine("docker")?)
-        .filter(|w| w.mode != Mode::Cdi)?;
-    let path = drop_in::search_path(unit);
-    let has = |dir: &str| look.exists(Path::new(dir).join(HOOK));
-    (!path.split(':').any(has)).then(|| format!("no {HOOK} in {path}"))
+    let docker = look.docker()?;
+    let by_hook = || ways::no_hook(look, docker);
+    match look.was_wanted(docker) {
+        Some(wanted) if wanted.mode == Mode::Cdi => None,
+        Some(_) => by_hook(),
+        // Whoever set it up, `--gpus` may work without a hook.
+        None => {
+            let state = look.engine_state("docker")?;
+            let is_lacking = |way: &ways::Way| way.how == "--gpus" && way.lacks.is_none();
+            by_hook().filter(|_| !state.ways.iter().any(is_lacking))
+        }
+    }
 }
 
-fn not_restarted(look: &HostFacts) -> Option<String> {
-    let unit = look.docker_unit().filter(|_| is_ours(look))?;
-    let pid = look.text(docker::PIDFILE)?;
+/// `--fix` mends what gpusetup has set up before; anything else is a setup, which shows more and asks.
+fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
+    if is_ours(look) {
+        return usual;
+    }
+    usual
+        .in_words("Let gpusetup set Docker up.")
+        .by_ours(Invocation::InstallEngineAsRoot("docker"))
+        .by_hand()
+}
+
+/// The directory on that PATH in which dockerd would find the hook.
+fn hook_dir<'a>(look: &HostFacts, path: &'a str) -> Option<&'a str> {
+    let mut dirs = path.split(':');
+    dirs.find(|dir| look.exists(Path::new(dir).join(HOOK)))
+}
+
+pub fn not_restarted(look: &HostFacts) -> Option<String> {
+    let docker = look.docker()?;
+    let (unit, pidfile) = (docker.unit(), docker.pidfile());
+    let pid = look.text(&pidfile)?;
     let pid: u32 = pid.trim().parse().ok()?;
     // If dockerd has ended, or its environment cannot be read, the check has no result.
     let environ = look.host.root().read(format!("/proc/{pid}/environ"));
-    look.known(environ.into()).filter(|e| !e.is_empty())?;
-    let is_same = drop_in::is_started_with(look.host, unit, Path::new(docker::PIDFILE));
-    (!is_same).then(|| format!("dockerd ({pid}) runs with another PATH than docker.service says"))
+    let environ = look.known(environ.into()).filter(|e| !e.is_empty())?;
+    let is_same = drop_in::is_started_with(look.host, unit, &pidfile);
+    let mut variables = environ.split(|byte| *byte == 0);
+    let path = variables.find_map(|v| v.strip_prefix(b"PATH="));
+    let path = String::from_utf8_lossy(path.unwrap_or_default());
+    // A unit that we did not write may get its PATH from elsewhere: only a hook that is not found matters.
+    let is_found = hook_dir(look, &path) == hook_dir(look, &drop_in::search_path(unit));
+    if is_same || (is_found && !is_ours(look)) {
+        return None;
+    }
+    Some(format!(
+        "dockerd ({pid}) runs with another PATH than docker.service says"
+    ))
+}
+
+fn restart(look: &HostFacts, usual: Remedy) -> Remedy {
+    match gpu_host::init::detect(look.host.root()) {
+        Init::Systemd => usual,
+        Init::OpenRc => usual.by("rc-service docker restart"),
+        Init::Other => usual.by_any(None),
+    }
+}
+
+/// Install turns CDI on in the versions that need the key; a later one has it off because somebody said so.
+fn turn_on(look: &HostFacts, usual: Remedy) -> Remedy {
+    let needs_key = &docker::daemon_json_changes::CDI_BY_FEATURE;
+    let version = look.engine_version("docker");
+    if version.is_none_or(|v| needs_key.contains(&v)) {
+        return usual;
+    }
+    let file = look.daemon_json().and_then(Result::ok);
+    let path = file.map_or_else(|| "daemon.json".into(), |f| f.path.display().to_string());
+    usual
+        .in_words(format!(
+            "Take features.cdi out of {path}, and restart Docker."
+        ))
+        .by_any(None)
 }
 
 fn cdi_off(look: &HostFacts) -> Option<String> {
@@ -152,12 +226,22 @@ fn too_old(look: &HostFacts) -> Option<String> {
 }
 
 fn runtime_unknown(look: &HostFacts) -> Option<String> {
-    let file = look.ok(look.daemon_json()?)?;
+    let docker = look.docker()?;
+    let file = look.ok(docker.daemon_json())?;
     let name = SetupOptions::default().runtime_name;
-    let is_gone = file.get(&["runtimes", &name]).is_none();
-    let mode = look.was_wanted(look.engine("docker")?)?.mode;
-    let wrote = look.has_written(&file.path) && mode != Mode::Cdi;
-    (wrote && is_gone).then(|| format!("{} has no runtime {name:?} any more", file.path.display()))
+    let flags = docker.unit().flags("--add-runtime");
+    let by_flag = flags.iter().any(|f| f.starts_with(&format!("{name}=")));
+    if by_flag || file.get(&["runtimes", &name]).is_some() {
+        return None;
+    }
+    let path = file.path.display();
+    match look.was_wanted(docker) {
+        Some(wanted) if wanted.mode == Mode::Cdi => None,
+        Some(_) if look.has_written(&file.path) => {
+            Some(format!("{path} has no runtime {name:?} any more"))
+        }
+        _ => Some(format!("{path} has no runtime {name:?}")),
+    }
 }
 
 fn hook_direct(look: &HostFacts) -> Option<String> {

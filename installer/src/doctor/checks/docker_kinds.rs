@@ -2,7 +2,9 @@
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::engines::docker;
+use crate::engines::docker::context::CurrentDaemon;
 
 pub const CHECKS: Checks = &[
     ("docker-snap", snap),
@@ -10,6 +12,8 @@ pub const CHECKS: Checks = &[
     ("docker-desktop", desktop),
     ("docker-context", other_context),
 ];
+
+pub const REMEDIES: Remedies = &[("docker-desktop", beside), ("docker-context", the_way_back)];
 
 fn snap(look: &HostFacts) -> Option<String> {
     let engine = look.engine("docker-snap")?;
@@ -35,6 +39,16 @@ fn desktop(look: &HostFacts) -> Option<String> {
 fn other_context(look: &HostFacts) -> Option<String> {
     look.docker_target()?
         .warning(&docker::own_socket(look.host))
+}
+
+/// There is no other Docker to choose yet.
+fn beside(_: &HostFacts, usual: Remedy) -> Remedy {
+    usual.by_any(None)
+}
+
+fn the_way_back(look: &HostFacts, usual: Remedy) -> Remedy {
+    let back = look.docker_target().map(CurrentDaemon::way_back);
+    usual.by_any(back.map(str::to_owned))
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Checks of the driver: whether it is installed, loaded and complete.
 
-use std::path::Path;
-
 use gpu_host::Mismatch;
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::{HostFacts, Pci};
+use crate::doctor::remedy::{Remedies, Remedy};
+use crate::error::invocation::Invocation;
 
 pub const CHECKS: Checks = &[
     ("driver-missing", missing),
+    ("no-gpu", no_gpu),
     ("driver-not-loaded", not_loaded),
     ("driver-not-built", not_built),
     ("secure-boot", secure_boot),
@@ -22,6 +23,14 @@ pub const CHECKS: Checks = &[
     ("persistence-off", persistence),
 ];
 
+pub const REMEDIES: Remedies = &[
+    ("driver-not-loaded", load),
+    ("driver-not-built", build),
+    ("secure-boot", enrol),
+    ("driver-root-elsewhere", say_root),
+    ("persistence-off", turn_on),
+];
+
 /// UEFI specification 2.10, "Globally Defined Variables".
 const SECURE_BOOT: &str =
     "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
@@ -32,6 +41,13 @@ const DIRS: [&str; 5] = [
     "/usr/lib64",
     "/usr/lib",
     "/usr/lib/x86_64-linux-gnu/nvidia/current",
+];
+/// Where DKMS of Debian and of Ubuntu, and akmods of Fedora keep the key that signs modules (dkms(8); shim-signed;
+/// akmods, README.secureboot).
+const KEYS: [&str; 3] = [
+    "/var/lib/dkms/mok.pub",
+    "/var/lib/shim-signed/mok/MOK.der",
+    "/etc/pki/akmods/certs/public_key.der",
 ];
 /// Libraries whose file name ends with the driver's version.
 const LIBRARIES: [&str; 2] = ["libcuda.so.", "libnvidia-ml.so."];
@@ -46,6 +62,26 @@ fn missing(look: &HostFacts) -> Option<String> {
     Some(format!(
         "{} is a GPU of NVIDIA, no driver is below {}",
         gpu.address,
+        look.host.driver_root.display()
+    ))
+}
+
+/// Neither a GPU nor a driver, and yet an engine: whoever asks for GPUs here gets an error of the engine that says
+/// nothing of that.
+fn no_gpu(look: &HostFacts) -> Option<String> {
+    // A directory tree has no devices of its own, and is set up before it has a driver.
+    gpu_host::kernel::release(look.host.root())?;
+    let is_gpu = |g: &Pci| !g.is_switch;
+    if !look.is_plain()
+        || look.ok(look.inventory())?.driver.is_some()
+        || look.installed_version().is_some()
+        || look.pci().iter().any(is_gpu)
+    {
+        return None;
+    }
+    let engine = look.engines().first()?.facts().name.clone();
+    Some(format!(
+        "PCI has no GPU of NVIDIA, and no driver is below {}; {engine} is here",
         look.host.driver_root.display()
     ))
 }
@@ -162,6 +198,8 @@ fn twice(look: &HostFacts) -> Option<String> {
     }
     let mut others = Vec::new();
     for dir in DIRS {
+        // Below another driver root are all the libraries that containers get.
+        let dir = look.host.driver_root.join(dir.trim_start_matches('/'));
         for path in look.entries(dir) {
             let name = path
                 .file_name()
@@ -201,12 +239,51 @@ fn persistence(look: &HostFacts) -> Option<String> {
     const PROGRAM: &str = "nvidia-persistenced";
     look.loaded_version().filter(|_| look.is_plain())?;
     let has_display = !look.entries("/tmp/.X11-unix").is_empty();
-    if !look.host.has_program(PROGRAM) || has_display || look.runs(PROGRAM) {
+    if !look.host.has_program(PROGRAM) || has_display || !look.sees_processes() {
         return None;
     }
-    // Only a running host has process 1; in a directory tree no process runs.
-    Path::new("/proc/1/comm")
-        .to_str()
-        .filter(|p| look.exists(p))?;
-    Some(format!("/usr/bin/{PROGRAM} is here, no such process runs"))
+    if look.runs(PROGRAM) {
+        return None;
+    }
+    let program = look.host.program(PROGRAM)?;
+    Some(format!(
+        "{} is here, no such process runs",
+        program.display()
+    ))
+}
+
+fn load(look: &HostFacts, usual: Remedy) -> Remedy {
+    match look.module_name("nvidia") {
+        Some(module) => usual.by(format!("modprobe {module}")),
+        None => usual,
+    }
+}
+
+fn build(look: &HostFacts, usual: Remedy) -> Remedy {
+    if look.host.has_program("dkms") {
+        usual
+    } else if look.host.has_program("akmods") {
+        usual.by("akmods --force && modprobe nvidia")
+    } else {
+        usual.by_any(None)
+    }
+}
+
+fn enrol(look: &HostFacts, usual: Remedy) -> Remedy {
+    let key = KEYS.iter().find(|key| look.exists(key));
+    usual.by_any(key.map(|key| format!("mokutil --import {key}")))
+}
+
+fn say_root(look: &HostFacts, usual: Remedy) -> Remedy {
+    let root = match look.mismatch() {
+        Some(Mismatch::NoLibraries { elsewhere, .. }) => elsewhere,
+        _ => None,
+    };
+    let key = "nvidia-container-cli.root";
+    let set = root.map(|root| Invocation::ConfigSet(key, &root.to_string_lossy()).to_string());
+    usual.by_any(set)
+}
+
+fn turn_on(look: &HostFacts, usual: Remedy) -> Remedy {
+    usual.by_command_if(look.has_systemd())
 }

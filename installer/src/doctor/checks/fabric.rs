@@ -2,10 +2,16 @@
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 
 pub const CHECKS: Checks = &[
     ("fabricmanager-stopped", stopped),
     ("fabricmanager-version", version),
+];
+
+pub const REMEDIES: Remedies = &[
+    ("fabricmanager-stopped", start),
+    ("fabricmanager-version", same_version),
 ];
 
 const PROGRAM: &str = "nv-fabricmanager";
@@ -21,7 +27,7 @@ fn has_switch(look: &HostFacts) -> bool {
 
 fn stopped(look: &HostFacts) -> Option<String> {
     look.loaded_version()?;
-    if !has_switch(look) || look.runs(PROGRAM) || !look.exists("/proc/1/comm") {
+    if !has_switch(look) || !look.sees_processes() || look.runs(PROGRAM) {
         return None;
     }
     let installed = if look.host.has_program(PROGRAM) {
@@ -37,14 +43,46 @@ fn stopped(look: &HostFacts) -> Option<String> {
 fn version(look: &HostFacts) -> Option<String> {
     let loaded = look.loaded_version()?;
     // The package is `nvidia-fabricmanager`, or `nvidia-fabricmanager-580` with its branch.
-    let (name, _, version) = look.dpkg().iter().find(|(name, status, _)| {
+    let listed = look.dpkg().iter().find(|(name, status, _)| {
         name.starts_with("nvidia-fabricmanager")
             && !name.contains("dev")
             && status.ends_with(" installed")
-    })?;
-    let version = version
-        .rsplit_once(':')
-        .map_or(version.as_str(), |(_, v)| v);
-    let upstream = version.split(['-', '+', '~']).next()?;
+    });
+    let (name, upstream) = match listed {
+        Some((name, _, version)) => {
+            let version = version
+                .rsplit_once(':')
+                .map_or(version.as_str(), |(_, v)| v);
+            (
+                name.as_str(),
+                version.split(['-', '+', '~']).next()?.to_owned(),
+            )
+        }
+        // As NVIDIA names it for RPM, before and after the branch 575.
+        None => ["nvidia-fabricmanager", "nvidia-fabric-manager"]
+            .into_iter()
+            .find_map(|name| Some((name, look.package(name)?)))?,
+    };
     (upstream != loaded).then(|| format!("{name} is {upstream}, the loaded driver {loaded}"))
+}
+
+fn start(look: &HostFacts, usual: Remedy) -> Remedy {
+    if look.host.has_program(PROGRAM) {
+        return usual
+            .in_words("Start it; its log says why it does not run.")
+            .by_command_if(look.has_systemd());
+    }
+    let version = look.loaded_version().unwrap_or_default();
+    usual
+        .in_words(format!(
+            "Install nvidia-fabricmanager {version} and start it."
+        ))
+        .by_any(None)
+}
+
+fn same_version(look: &HostFacts, usual: Remedy) -> Remedy {
+    match look.loaded_version() {
+        Some(version) => usual.in_words(format!("Install the fabric manager {version}.")),
+        None => usual,
+    }
 }

@@ -2,8 +2,15 @@
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 
 pub const CHECKS: Checks = &[("jetson-no-lists", no_lists), ("jetson-bad-list", bad_list)];
+
+pub const REMEDIES: Remedies = &[("jetson-no-lists", install)];
+
+fn install(look: &HostFacts, usual: Remedy) -> Remedy {
+    usual.by_command_if(look.host.has_program("apt"))
+}
 
 fn no_lists(look: &HostFacts) -> Option<String> {
     let release = look.platform().jetson.as_deref()?;

@@ -5,7 +5,13 @@ use std::path::Path;
 
 use super::containerd::default_systemd_cgroup;
 use crate::doctor::checks::check::{Checks, evidence};
-use crate::doctor::facts::HostFacts;
+use crate::doctor::facts::{HostFacts, Lost};
+use crate::doctor::remedy::{Remedies, Remedy};
+use crate::doctor::ways::Way;
+use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
+use crate::error::invocation::Invocation;
+use crate::model::setup_options::SetupOptions;
 use crate::model::toolkit_traces::TraceKind;
 
 pub const CHECKS: Checks = &[
@@ -14,6 +20,8 @@ pub const CHECKS: Checks = &[
     ("two-owners", two_owners),
     ("cri-runtime-unknown", runtime_unknown),
 ];
+
+pub const REMEDIES: Remedies = &[("cri-runtime-unknown", set_up)];
 
 /// Kubelet's configuration as kubeadm writes it.
 const KUBELET: &str = "/var/lib/kubelet/config.yaml";
@@ -61,7 +69,8 @@ fn template(look: &HostFacts) -> Option<String> {
 }
 
 fn two_owners(look: &HostFacts) -> Option<String> {
-    look.receipt()?;
+    let ours = SetupOptions::default().runtime_path;
+    look.file_naming(ours.to_str()?)?;
     evidence(look.foreign().names(TraceKind::Toolkit))
         .map(|dir| format!("{dir} has programs of the GPU operator"))
 }
@@ -85,12 +94,43 @@ fn runtime_unknown(look: &HostFacts) -> Option<String> {
                     paths.join(" and ")
                 ));
             }
+            Err(
+                e @ Error::Config {
+                    fault: ConfigFault::OtherRuntime { .. } | ConfigFault::UnfitRuntime { .. },
+                    ..
+                },
+            ) => findings.push(format!("{name}: {e}")),
             // An unreadable file is reported by the engine's own checks.
-            Err(e) if e.to_string().contains("has a runtime") => {
-                findings.push(format!("{name}: {e}"));
-            }
             Err(_) => {}
         }
     }
+    findings.extend(never_set_up(look).map(|(name, lacks)| format!("{name}: {lacks}")));
     evidence(findings)
+}
+
+/// Engines that run pods, that no run has set up and that have no runtime of that name, with what they lack.
+fn never_set_up<'a>(look: &'a HostFacts) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let states = look.engine_states().iter().filter(|state| {
+        let engine = look.engine(&state.name);
+        let is_new = engine.is_some_and(|e| look.was_wanted(e).is_none());
+        is_new && !state.name.starts_with("docker")
+    });
+    states.filter_map(|state| {
+        let is_of_pods = |way: &&Way| !way.is_cdi;
+        let way = state.ways.iter().find(is_of_pods)?;
+        Some((state.name.as_str(), way.lacks.as_deref()?))
+    })
+}
+
+/// `--fix` mends what gpusetup has set up before; anything else is a setup, which shows more and asks.
+fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
+    let is_lost = |(engine, _): &Lost| !engine.facts().name.starts_with("docker");
+    if look.lost().iter().any(is_lost) {
+        return usual;
+    }
+    let usual = usual.in_words("Let gpusetup set the engine up.").by_hand();
+    match never_set_up(look).next() {
+        Some((name, _)) => usual.by_ours(Invocation::InstallEngineAsRoot(name)),
+        None => usual,
+    }
 }

@@ -10,6 +10,7 @@ mod devices;
 mod docker;
 mod docker_kinds;
 mod driver;
+mod engine_service;
 mod fabric;
 mod jetson;
 mod kubernetes;
@@ -22,14 +23,16 @@ mod setup;
 mod wsl;
 
 use crate::doctor::checks::check::{Check, Checks};
+use crate::doctor::remedy::{Fit, Remedies};
 
-const TOPICS: [Checks; 18] = [
+const TOPICS: [Checks; 19] = [
     driver::CHECKS,
     fabric::CHECKS,
     devices::CHECKS,
     cdi::CHECKS,
     docker::CHECKS,
     docker_kinds::CHECKS,
+    engine_service::CHECKS,
     containerd::CHECKS,
     crio::CHECKS,
     podman::CHECKS,
@@ -52,4 +55,81 @@ pub fn all() -> impl Iterator<Item = (&'static str, Check)> {
 /// The check for that id.
 pub fn of(id: &str) -> Option<Check> {
     all().find(|(name, _)| *name == id).map(|(_, check)| check)
+}
+
+const REMEDIES: [Remedies; 15] = [
+    driver::REMEDIES,
+    jetson::REMEDIES,
+    fabric::REMEDIES,
+    devices::REMEDIES,
+    cdi::REMEDIES,
+    docker::REMEDIES,
+    docker_kinds::REMEDIES,
+    containerd::REMEDIES,
+    crio::REMEDIES,
+    podman::REMEDIES,
+    kubernetes::REMEDIES,
+    cgroups::REMEDIES,
+    security::REMEDIES,
+    packages::REMEDIES,
+    policy::REMEDIES,
+];
+
+/// What fits the remedy for that id to the host, if it depends on the host.
+pub fn remedy_of(id: &str) -> Option<Fit> {
+    let mut all = REMEDIES
+        .iter()
+        .flat_map(|r| r.iter())
+        .chain(setup::REMEDIES);
+    all.find(|(name, _)| *name == id).map(|(_, fit)| *fit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::catalog;
+
+    /// Rows whose command is the same on each host that has the problem: it names nothing of the host, or only what the
+    /// check looks at.
+    const SAME_EVERYWHERE: [&str; 20] = [
+        "bpf-hidden",
+        "cdi-stale",
+        "cdi-two-writers",
+        "containerd-unread",
+        "dev-char",
+        "devices-missing",
+        "distro-unsupported",
+        "docker-snap",
+        "docker-two",
+        "driver-mismatch",
+        "drop-in-leftover",
+        "hook-direct",
+        "interrupted",
+        "inventory-stale",
+        "k3s-template",
+        "nested",
+        "no-cgroups",
+        "nouveau-bound",
+        "packages-half",
+        "policy-csv",
+    ];
+
+    /// A command of the table is what is usual. What it names must have been seen here before it is advised.
+    #[test]
+    fn a_command_is_fitted_to_the_host_or_the_same_on_each() {
+        let mut unfitted: Vec<&str> = catalog::problems()
+            .iter()
+            .filter(|p| p.checked && p.command.is_some() && remedy_of(&p.id).is_none())
+            .map(|p| p.id.as_str())
+            .collect();
+        unfitted.sort_unstable();
+        assert_eq!(unfitted, SAME_EVERYWHERE);
+        for (id, _) in REMEDIES
+            .iter()
+            .flat_map(|r| r.iter())
+            .chain(setup::REMEDIES)
+        {
+            assert!(of(id).is_some(), "a remedy for {id}, and no check");
+        }
+    }
 }

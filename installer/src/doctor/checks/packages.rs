@@ -2,12 +2,15 @@
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 
 pub const CHECKS: Checks = &[
     ("packages-skew", skew),
     ("packages-half", half),
     ("toolkit-vulnerable", vulnerable),
 ];
+
+pub const REMEDIES: Remedies = &[("packages-skew", upgrade), ("toolkit-vulnerable", leave)];
 
 /// Packages that must have the same version (nvidia-container-toolkit, packaging/debian/control).
 const TOGETHER: [&str; 4] = [
@@ -31,11 +34,32 @@ const OURS: [&str; 9] = [
 /// The first version of the toolkit in which CVE-2025-23266 is fixed.
 const MENDED: [u32; 3] = [1, 17, 8];
 
+fn versions(look: &HostFacts) -> Vec<(&'static str, String)> {
+    let all = TOGETHER.into_iter();
+    all.filter_map(|name| Some((name, look.package(name)?)))
+        .collect()
+}
+
+fn upgrade(look: &HostFacts, usual: Remedy) -> Remedy {
+    if !look.host.has_program("apt") {
+        return usual.by_any(None);
+    }
+    let names: Vec<&str> = versions(look).into_iter().map(|(name, _)| name).collect();
+    usual.by(format!("apt install --only-upgrade {}", names.join(" ")))
+}
+
+/// Where gpusetup has taken its place already, only the package is left.
+pub fn leave(look: &HostFacts, usual: Remedy) -> Remedy {
+    if look.receipt().is_none() {
+        return usual;
+    }
+    usual
+        .in_words("Remove the package, whose place gpusetup has taken; or upgrade it.")
+        .by_any(None)
+}
+
 fn skew(look: &HostFacts) -> Option<String> {
-    let versions: Vec<(&str, String)> = TOGETHER
-        .iter()
-        .filter_map(|name| Some((*name, look.package(name)?)))
-        .collect();
+    let versions = versions(look);
     let (_, first) = versions.first()?;
     let differs = versions.iter().any(|(_, v)| v != first);
     differs.then(|| {

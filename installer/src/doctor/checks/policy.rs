@@ -1,11 +1,15 @@
 //! Checks of the policy, /etc/nvidia-container-runtime/config.toml.
 
+use std::path::{Path, PathBuf};
+
 use gpu_inject::policy::{OFF_SWITCH, OffSwitch, RuntimeMode};
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::edit::toml::{get, parse};
-use crate::model::setup_options::{self, SetupOptions};
+use crate::error::invocation::Invocation;
+use crate::model::setup_options::SetupOptions;
 
 pub const CHECKS: Checks = &[
     ("policy-invalid", invalid),
@@ -15,6 +19,17 @@ pub const CHECKS: Checks = &[
     ("no-low-level-runtime", low_level),
     ("ldconfig-path", ldconfig),
 ];
+
+pub const REMEDIES: Remedies = &[
+    ("policy-root", right_root),
+    ("no-low-level-runtime", name_one),
+    ("ldconfig-path", name_ldconfig),
+];
+
+/// Low-level runtimes that take the place of runc (OCI runtime-spec, implementations.md).
+const LOW_LEVEL: [&str; 3] = ["runc", "crun", "youki"];
+/// Names of the loader's cache writer. Ubuntu's /sbin/ldconfig is a script that starts the other (glibc, debian/).
+const LDCONFIGS: [&str; 2] = ["ldconfig.real", "ldconfig"];
 
 /// Directories where packages of CRI-O and of Kubernetes distributions keep runtimes.
 const MORE_DIRS: [&str; 5] = [
@@ -26,7 +41,7 @@ const MORE_DIRS: [&str; 5] = [
 ];
 
 fn invalid(look: &HostFacts) -> Option<String> {
-    look.policy_file().err().map(ToString::to_string)
+    look.invalid(look.policy_file())
 }
 
 fn turned_off(look: &HostFacts) -> Option<String> {
@@ -46,7 +61,39 @@ fn root(look: &HostFacts) -> Option<String> {
         .root()
         .metadata(&policy.driver_root)
         .is_ok_and(|m| m.is_dir());
-    (!is_dir).then(|| format!("{} is no directory", policy.driver_root.display()))
+    (!is_dir).then(|| {
+        format!(
+            "{} is no directory{}",
+            policy.driver_root.display(),
+            libraries(look)
+        )
+    })
+}
+
+/// Where the libraries are, for the evidence.
+fn libraries(look: &HostFacts) -> String {
+    let root = driver_root(look);
+    root.map_or_else(String::new, |root| {
+        format!("; the driver's libraries are below {}", root.display())
+    })
+}
+
+/// The root below which the loaded driver's libraries are.
+fn driver_root(look: &HostFacts) -> Option<PathBuf> {
+    let usual = Path::new("/");
+    let installed = gpu_host::installed_version(look.host.root(), usual);
+    let loaded = look.loaded_version();
+    if installed.is_some() && (loaded.is_none() || installed == loaded) {
+        return Some(usual.to_owned());
+    }
+    gpu_host::other_driver_root(look.host.root(), &loaded?)
+}
+
+fn right_root(look: &HostFacts, usual: Remedy) -> Remedy {
+    let root = driver_root(look);
+    let key = "nvidia-container-cli.root";
+    let set = root.map(|root| Invocation::ConfigSet(key, &root.to_string_lossy()).to_string());
+    usual.by_any(set)
 }
 
 fn csv(look: &HostFacts) -> Option<String> {
@@ -57,9 +104,8 @@ fn csv(look: &HostFacts) -> Option<String> {
 
 fn low_level(look: &HostFacts) -> Option<String> {
     // Only our runtime needs a low-level runtime; an engine in CDI mode does not use it.
-    let mut edited = look.engines().iter().filter(|e| look.has_edited(&***e));
-    let asks = |w: SetupOptions| w.mode != setup_options::Mode::Cdi;
-    edited.find(|e| look.was_wanted(&***e).is_some_and(asks))?;
+    let ours = SetupOptions::default().runtime_path;
+    look.file_naming(ours.to_str()?)?;
     let policy = look.policy()?;
     let is_there = |name: &String| {
         if name.starts_with('/') {
@@ -69,6 +115,31 @@ fn low_level(look: &HostFacts) -> Option<String> {
     };
     (!policy.runtimes.iter().any(is_there))
         .then(|| format!("not found: {}", policy.runtimes.join(", ")))
+}
+
+/// One that is here under a name that the list does not have.
+fn name_one(look: &HostFacts, usual: Remedy) -> Remedy {
+    let program = LOW_LEVEL
+        .into_iter()
+        .find(|name| look.host.has_program(name));
+    match program {
+        Some(name) => usual.by_ours(Invocation::ConfigSet(
+            "nvidia-container-runtime.runtimes",
+            name,
+        )),
+        None => usual.in_words("Install runc or crun.").by_any(None),
+    }
+}
+
+fn name_ldconfig(look: &HostFacts, usual: Remedy) -> Remedy {
+    let mut programs = LDCONFIGS
+        .into_iter()
+        .filter_map(|name| look.host.program(name));
+    let set = programs.next().map(|program| {
+        let path = format!("@{}", program.display());
+        Invocation::ConfigSet("nvidia-container-cli.ldconfig", &path).to_string()
+    });
+    usual.by_any(set)
 }
 
 fn ldconfig(look: &HostFacts) -> Option<String> {

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use gpu_host::distro;
 use gpu_inject::driver_params::PARAMS_MASK;
-use gpu_inject::generate::SPEC_PATH;
 use gpu_inject::generate::inventory_store;
 
 use crate::doctor::checks::check::{Checks, evidence};
+use crate::doctor::engine_state::{EngineState, SetUp};
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::engines::docker::drop_in;
+use crate::error::invocation::Invocation;
+use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 use crate::setup::leftovers;
 use crate::transaction::journal::Journal;
@@ -26,35 +29,43 @@ pub const CHECKS: Checks = &[
     ("distro-unsupported", unsupported),
 ];
 
+pub const REMEDIES: Remedies = &[("not-set-up", set_up), ("programs-gone", come_back)];
+
 const HOOK: &str = "/usr/bin/gpu-container-hook";
+
+/// Engines in which no way to GPUs works, and in which somebody will miss it. What became of an engine that a run has set
+/// up is told by the checks of its parts.
+fn without_way<'a>(look: &'a HostFacts) -> impl Iterator<Item = &'a EngineState> {
+    // A user with an engine of their own sets up that one; the system's is root's.
+    let has_own = look.engines().iter().any(|e| e.is_of_user());
+    let states = look.engine_states().iter();
+    states.filter(move |state| {
+        let is_new = look.engine(&state.name).is_some_and(|engine| {
+            look.was_wanted(engine).is_none() && engine.is_of_user() == has_own
+        });
+        is_new && state.is_missed && state.set_up == SetUp::Not
+    })
+}
 
 fn not_set_up(look: &HostFacts) -> Option<String> {
     look.loaded()?;
-    let engines: Vec<String> = look
-        .engines()
-        .iter()
-        .filter(|e| e.is_ours() && e.facts().config.is_some() || e.facts().name == "podman")
-        .map(|e| e.facts().name.clone())
-        .collect();
-    if engines.is_empty()
-        || look
-            .host
-            .root()
-            .symlink_metadata(look.host.state("receipt.json"))
-            .is_ok()
-    {
-        return None;
+    let findings = without_way(look).map(|state| {
+        let lacks = state.ways.iter().filter_map(|way| way.lacks.as_deref());
+        let lacks: Vec<&str> = lacks.collect();
+        format!("{}: {}", state.name, lacks.join(", "))
+    });
+    evidence(findings.collect())
+}
+
+/// Names the engine if the others are set up.
+fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
+    let names: Vec<&str> = without_way(look).map(|state| state.name.as_str()).collect();
+    let mut states = look.engine_states().iter();
+    let others = states.any(|s| matches!(s.set_up, SetUp::Whole | SetUp::Partly));
+    match names.as_slice() {
+        [name] if others => usual.by_ours(Invocation::InstallEngineAsRoot(name)),
+        _ => usual,
     }
-    // Our spec is there, so the host was set up and only the receipt was lost.
-    if look.exists(SPEC_PATH) {
-        return None;
-    }
-    // A host that another toolkit serves is set up too.
-    let foreign = look.foreign();
-    (!foreign.serves()).then(|| {
-        let engines = engines.join(", ");
-        format!("a driver is loaded, {engines} without a runtime, and no CDI spec is there")
-    })
 }
 
 fn interrupted(look: &HostFacts) -> Option<String> {
@@ -64,22 +75,25 @@ fn interrupted(look: &HostFacts) -> Option<String> {
 }
 
 fn programs_gone(look: &HostFacts) -> Option<String> {
-    let receipt = look.receipt()?;
     let options = SetupOptions::default();
-    let names = |text: &str| {
-        receipt
-            .changes
-            .iter()
-            .any(|c| c.after.as_ref().is_some_and(|a| a.contains(text)))
-    };
-    let programs = [options.runtime_path.display().to_string(), HOOK.to_owned()];
-    let gone = programs.into_iter().filter(|p| names(p) && !look.exists(p));
-    let mut findings: Vec<String> = gone.collect();
-    let dir = options.names_dir;
-    if names(&dir.display().to_string()) && !look.exists(&dir) {
-        findings.push(dir.display().to_string());
+    let dir = options.names_dir.display().to_string();
+    let programs = [options.runtime_path.display().to_string(), HOOK.into(), dir];
+    let gone = programs.into_iter().filter(|program| !look.exists(program));
+    let findings = gone.filter_map(|program| {
+        let file = look.file_naming(&program)?;
+        Some(format!("{program}, which {} names", file.display()))
+    });
+    evidence(findings.collect())
+}
+
+/// Without a receipt there is nothing that undo would take back.
+fn come_back(look: &HostFacts, usual: Remedy) -> Remedy {
+    if look.receipt().is_some() {
+        return usual;
     }
-    evidence(findings)
+    usual
+        .in_words("Install the package again; or take out of that file what names it.")
+        .by_any(None)
 }
 
 fn leftover(look: &HostFacts) -> Option<String> {
@@ -101,12 +115,14 @@ fn engine_gone(look: &HostFacts) -> Option<String> {
 }
 
 fn inventory(look: &HostFacts) -> Option<String> {
-    look.receipt()?;
     let stored = [inventory_store::PATH, PARAMS_MASK];
+    let is_stored = |c: &&Change| stored.iter().any(|s| c.path == Path::new(s));
+    // Before a setup nothing has written them.
+    let is_set_up = look.receipt().is_some();
     let stale = look
         .described()
         .iter()
-        .filter(|c| stored.iter().any(|s| c.path == Path::new(s)));
+        .filter(|c| is_stored(c) && (is_set_up || c.before.is_some()));
     evidence(
         stale
             .map(|c| {
@@ -122,13 +138,14 @@ fn inventory(look: &HostFacts) -> Option<String> {
 }
 
 fn receipt(look: &HostFacts) -> Option<String> {
+    // Read for its notes: root's receipt may be one that this user may not read.
+    look.receipt();
     let receipt = Receipt::load(look.host).err();
     let journal = Journal::load(look.host).err();
+    let errors = receipt.iter().chain(&journal);
     evidence(
-        receipt
-            .into_iter()
-            .chain(journal)
-            .map(|e| e.to_string())
+        errors
+            .filter_map(|e| look.invalid(Err::<(), _>(e)))
             .collect(),
     )
 }

@@ -73,8 +73,8 @@ pub trait Layout: Send + Sync {
         Some(&self.place().root)
     }
 
-    /// Whether the daemon, or the program that starts it, reads these changes without a restart.
-    fn reads_by_itself(&self, _changes: &[Change]) -> bool {
+    /// Whether the daemon, or the program that starts it, reads that file by itself when it changes.
+    fn watches(&self, _path: &Path) -> bool {
         false
     }
 
@@ -318,7 +318,7 @@ impl Engine for Containerd {
     }
 
     fn activation(&self, _host: &Host, changes: &[Change]) -> Activation {
-        if changes.is_empty() || self.layout.reads_by_itself(changes) {
+        if changes.iter().all(|c| self.layout.watches(&c.path)) {
             return Activation::default();
         }
         let service = self.daemon.service.clone();
@@ -329,6 +329,14 @@ impl Engine for Containerd {
                 effect: self.layout.effect(),
             })
         })
+    }
+
+    fn watches(&self, path: &Path) -> bool {
+        self.layout.watches(path)
+    }
+
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        self.daemon.service.clone()
     }
 
     fn warnings(&self, _host: &Host) -> Vec<String> {

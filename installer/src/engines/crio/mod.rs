@@ -41,7 +41,7 @@ pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
 pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/crio/crio.conf.d/*", "/etc/crio/conf.d/*"];
 const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
-const CDI: (u32, u32) = (1, 24);
+pub const CDI: (u32, u32) = (1, 24);
 /// The first version that reads the CRI field for CDI devices (CRI-O 1.28,
 /// `server/container_create.go`).
 const CDI_FIELD: (u32, u32) = (1, 28);
@@ -109,6 +109,11 @@ impl Crio {
     /// The configuration apart from our drop-in, as last read.
     pub fn merged(&self) -> Result<&MergedConfig, &Error> {
         self.merged.as_ref()
+    }
+
+    /// The directory of its drop-ins.
+    pub fn drop_in_dir(&self) -> &Path {
+        &self.at.dir
     }
 
     /// Whether our drop-in exists.
@@ -282,6 +287,10 @@ impl Engine for Crio {
             unit_changes: false,
             effect: "running containers keep running".into(),
         })
+    }
+
+    fn daemon_service(&self, host: &Host) -> Option<Service> {
+        Some(service(host))
     }
 
     /// Pods that use our runtime. CRI-O can neither start nor stop them once the runtime is gone

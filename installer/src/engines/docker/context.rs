@@ -79,25 +79,29 @@ fn json(host: &Host, path: &Path) -> Option<Value> {
 }
 
 impl CurrentDaemon {
+    /// The command after which plain `docker` talks to the Docker that is set up.
+    pub fn way_back(&self) -> &'static str {
+        match self.because {
+            Because::NothingElse => "docker context use rootless",
+            Because::Variable => "unset DOCKER_HOST",
+            Because::Context(_) => "docker context use default",
+        }
+    }
+
     /// A warning if plain `docker` talks to another daemon than the one that is set up.
     pub fn warning(&self, set_up: &str) -> Option<String> {
         if client::is_same(&self.host, set_up) {
             return None;
         }
-        let (why, instead) = match &self.because {
-            Because::NothingElse => (
-                "no context is chosen".to_owned(),
-                format!("`docker context use rootless`, or `docker -H {set_up}`"),
-            ),
-            Because::Variable => (
-                "DOCKER_HOST says so".to_owned(),
-                "`unset DOCKER_HOST`".to_owned(),
-            ),
-            Because::Context(name) => (
-                format!("context {name:?}"),
-                format!("`docker context use default`, or `docker -H {set_up}`"),
-            ),
+        let why = match &self.because {
+            Because::NothingElse => "no context is chosen".to_owned(),
+            Because::Variable => "DOCKER_HOST says so".to_owned(),
+            Because::Context(name) => format!("context {name:?}"),
         };
+        let mut instead = format!("`{}`", self.way_back());
+        if self.because != Because::Variable {
+            instead.push_str(&format!(", or `docker -H {set_up}`"));
+        }
         Some(format!(
             "plain `docker` talks to {} here ({why}), not to the Docker that is set up; for that one: {instead}",
             self.host

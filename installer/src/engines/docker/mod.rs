@@ -6,6 +6,7 @@
 
 pub(crate) mod cdi_restart;
 pub(crate) mod client;
+mod comeback;
 mod containers;
 pub(crate) mod context;
 pub(crate) mod daemon_json;
@@ -26,6 +27,7 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 
 use client::{Client, DaemonInfo};
+use comeback::RetryTimes;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use places::CONFIG;
@@ -36,6 +38,7 @@ use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
+use crate::error::still_down::StillDown;
 use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
@@ -85,6 +88,29 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     engines
 }
 
+fn service_of(user: Option<&User>) -> Service {
+    Service {
+        name: "docker.service".into(),
+        manager: match user {
+            Some(_) => Manager::SystemdUser,
+            None => Manager::Systemd,
+        },
+    }
+}
+
+/// Whether no dockerd runs, as its service's manager says. One that somebody started by hand runs
+/// although its service does not.
+fn is_down(host: &Host, user: Option<&User>) -> bool {
+    let pid = host.root().read_to_string(PIDFILE).unwrap_or_default();
+    // The file of a dockerd that was killed may have the number of another process by now.
+    let name = || {
+        host.root()
+            .read_to_string(format!("/proc/{}/comm", pid.trim()))
+    };
+    let by_hand = || name().is_ok_and(|name| name.trim() == "dockerd");
+    service_of(user).is_down(host) && !by_hand()
+}
+
 /// The socket that plain `docker` should use for the user who runs gpusetup: the socket of the user's own Docker if
 /// there is one, otherwise the system's.
 pub fn own_socket(host: &Host) -> String {
@@ -99,6 +125,11 @@ pub fn own_socket(host: &Host) -> String {
 /// Whether this user has a rootless Docker of their own.
 pub fn is_rootless_for(host: &Host, user: &User) -> bool {
     rootless::is_there(host, user)
+}
+
+/// The unit of that user's own Docker.
+pub fn user_unit(host: &Host, user: &User) -> Unit {
+    rootless::unit(host, user)
 }
 
 /// The data directory of the system's Docker, if that is installed.
@@ -145,7 +176,9 @@ impl Docker {
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
-            let info = host.is_live().then(|| client.info(host));
+            // Not even a question to one that does not run: its socket would start it.
+            let can_answer = host.is_live() && !is_down(host, user.as_ref());
+            let info = can_answer.then(|| client.info(host));
             (version.end(), info.unwrap_or(Answer::None))
         });
         let notes = file
@@ -177,13 +210,7 @@ impl Docker {
     }
 
     fn service(&self) -> Service {
-        Service {
-            name: "docker.service".into(),
-            manager: match self.user {
-                Some(_) => Manager::SystemdUser,
-                None => Manager::Systemd,
-            },
-        }
+        service_of(self.user.as_ref())
     }
 
     /// Its version, which decides what must be in its file. In a directory tree without its package the version is
@@ -209,6 +236,11 @@ impl Docker {
         &self.target
     }
 
+    /// Whether it cannot see CDI specs, whatever its file says.
+    pub fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
     /// The unit that starts it, as read when it was detected.
     pub fn unit(&self) -> &Unit {
         &self.unit
@@ -218,7 +250,8 @@ impl Docker {
         self.file.as_ref().ok()
     }
 
-    fn pidfile(&self) -> PathBuf {
+    /// The file in which the daemon writes its process id.
+    pub fn pidfile(&self) -> PathBuf {
         let by_flag = self.unit.flag("--pidfile").or_else(|| self.unit.flag("-p"));
         let by_file = || {
             let pidfile = self.file()?.get(&["pidfile"])?;
@@ -353,6 +386,47 @@ impl Engine for Docker {
         }
     }
 
+    fn not_in_effect(&self, host: &Host, wanted: &SetupOptions) -> Answer<Option<String>> {
+        let info = match &self.info {
+            Answer::Known(info) => info,
+            Answer::None => return Answer::Unknown("it does not answer".into()),
+            Answer::Unknown(why) => return Answer::Unknown(why.clone()),
+        };
+        let file = match &self.file {
+            Ok(file) => file,
+            Err(e) => return Answer::Unknown(e.to_string()),
+        };
+        if let Some(how) = health::disagrees(file, info) {
+            return Answer::Known(Some(format!("it {how}")));
+        }
+        let needs_cdi = self.mode(wanted) != Mode::Runtime
+            && file
+                .get(&["features", "cdi"])
+                .and_then(serde_json::Value::as_bool)
+                == Some(true);
+        if needs_cdi && !info.has_cdi {
+            return Answer::Known(Some("CDI is not on in it yet".into()));
+        }
+        let needs_hook = self.user.is_none() && wanted.mode != Mode::Cdi;
+        if !needs_hook || !drop_in::finds_ours(host, &self.unit, wanted) {
+            return Answer::Known(None);
+        }
+        match drop_in::runs_with(host, &self.pidfile()) {
+            Ok(path) if drop_in::leads_to_ours(host, &path, wanted) => Answer::Known(None),
+            Ok(_) => Answer::Known(Some("its PATH does not lead to the hook yet".into())),
+            Err(why) => Answer::Unknown(why),
+        }
+    }
+
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        Some(self.service())
+    }
+
+    fn is_idle(&self, host: &Host) -> bool {
+        let running = containers::running(host, &self.client);
+        running.known().is_some_and(Vec::is_empty)
+    }
+
     fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
@@ -372,8 +446,8 @@ impl Engine for Docker {
         }
     }
 
-    fn start_again(&self, host: &Host, stopped: &[String]) -> Result<(), Error> {
-        containers::start_again(host, &self.client, stopped)
+    fn start_again(&self, host: &Host, stopped: &[String]) -> Vec<StillDown> {
+        comeback::start_again(host, &self.client, stopped, RetryTimes::USUAL)
     }
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {

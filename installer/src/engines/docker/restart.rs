@@ -4,7 +4,7 @@ use super::client::{Client, DaemonInfo};
 use super::containers;
 use crate::engines::activation::{Activated, Activation};
 use crate::host::Host;
-use crate::host::answer::Answer;
+use crate::host::answer::{self, Answer};
 
 /// Plans the restart of a daemon that has reported this. `with` is the service, with the effect as a message.
 pub fn planned(
@@ -14,7 +14,10 @@ pub fn planned(
     with: impl Fn(&str) -> Activated,
 ) -> Activation {
     let not_known = |why: &str| Activation::Restart {
-        of: with(&format!("which of its containers stop is not known: {why}")),
+        of: with(&format!(
+            "which of its containers stop is {}",
+            answer::why_not_known(host, why)
+        )),
         containers: Answer::Unknown(why.to_owned()),
     };
     let info = match info {
