@@ -12,6 +12,7 @@ pub mod exit;
 pub mod invocation;
 pub mod program_fault;
 pub mod state_fault;
+pub mod still_down;
 mod system_fix;
 pub mod unsupported;
 
@@ -29,6 +30,7 @@ use state_fault::Fault;
 use unsupported::Unsupported;
 
 use crate::host::limits;
+use still_down::StillDown;
 
 /// An error of gpusetup, shown as its message and, on a separate line, its `fix`. It can be cloned, because engines
 /// keep an error with the file that it is about until the file is needed.
@@ -127,9 +129,15 @@ pub enum Error {
         #[source]
         fault: EngineFault,
     },
-    /// Containers that a restart had stopped could not be started again: a message for each.
-    #[error("{}", .0.join("; "))]
-    NotStarted(Vec<String>),
+    /// Everything was put back, and containers that ran before do not run.
+    #[error("{}", still_down::listed(down))]
+    ContainersDown {
+        /// What failed first; `None` after the recovery of an earlier run.
+        #[source]
+        cause: Option<Box<Error>>,
+        /// The containers.
+        down: Vec<StillDown>,
+    },
     /// Containers would stop, and the user does not want that.
     #[error("containers would stop: {}", stops.join("; "))]
     WouldStop {
@@ -268,6 +276,7 @@ impl Error {
             Self::Inject(error) => return core_fix::of(error),
             Self::RolledBack(cause) => return cause.fix(),
             Self::RollbackIncomplete { left, .. } => format!("by hand: {}", left.join("; ")),
+            Self::ContainersDown { down, .. } => still_down::start_command(down),
             Self::Locked { .. } => "wait until it is done, then run this again".into(),
             Self::NoAnswer(_) => format!("give {Yes}"),
             Self::Unread(trouble) if limits::is_of_open_files(trouble) => {
@@ -307,7 +316,6 @@ impl Error {
             | Self::NoSuchProblem { .. }
             | Self::ProblemNotSafe { .. }
             | Self::Container(_)
-            | Self::NotStarted(_)
             | Self::EarlierRun
             | Self::Interrupted => return None,
         })
@@ -324,6 +332,7 @@ impl Error {
             Self::Locked { .. } => Exit::Locked,
             Self::Unsupported(_) => Exit::Unsupported,
             Self::RollbackIncomplete { .. } | Self::StillNamed { .. } => Exit::RollbackIncomplete,
+            Self::ContainersDown { .. } => Exit::ContainersDown,
             Self::Interrupted => Exit::Interrupted,
             Self::RolledBack(cause) => cause.exit(),
             Self::Config { .. }
@@ -335,7 +344,6 @@ impl Error {
             | Self::Container(_)
             | Self::NoContainersInTree
             | Self::Engine { .. }
-            | Self::NotStarted(_)
             | Self::WouldStop { .. }
             | Self::InUse(_)
             | Self::InUseUnknown(_)

@@ -35,6 +35,7 @@ use crate::cli::{man_pages, nvidia_ctk};
 use crate::commands::session;
 use crate::error::Error;
 use crate::error::exit::Exit;
+use crate::error::still_down;
 use crate::host::{headroom, limits};
 use crate::render::json;
 use crate::terminal::screen::Screen;
@@ -118,7 +119,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Install(args) => commands::install::install(&host, common, args),
         Command::Verify(args) => commands::verify::run(&host, common, args),
         Command::References(args) => commands::references::run(&host, common, args),
-        Command::Recover => commands::recover::run(&host, common),
+        Command::Recover(args) => commands::recover::run(&host, common, args),
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Doctor(args) => commands::doctor::run(&host, common, args),
         Command::Bundle(args) => commands::bundle::run(&host, common, args),
@@ -148,6 +149,14 @@ fn tell(error: &Error, common: &Common) {
             );
         }
         Error::Interrupted => paragraph("", "Interrupted: nothing was changed."),
+        Error::ContainersDown { cause, down } => {
+            // As above: the cause was already printed.
+            let first = match cause {
+                Some(_) => "Everything was put back, but",
+                None => "The earlier run was put back, but",
+            };
+            paragraph("", &format!("{first} {}.", still_down::with_command(down)));
+        }
         Error::RollbackIncomplete { cause, left } => {
             paragraph("gpusetup: ", &cause.to_string());
             paragraph("", "Not everything could be put back. By hand:");

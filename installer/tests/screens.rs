@@ -5,103 +5,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
+mod running;
 mod terminal;
 
 use std::fs;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process;
+use std::path::Path;
 
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-
-use doctor_host::fixture::Tree;
-use doctor_host::{Base, DAEMON_JSON, Host};
+use doctor_host::DAEMON_JSON;
+use running::{GPUSETUP, Running};
 use terminal::picture::{self, Command};
 use terminal::{CTRL_C, Kind, Terminal, WIDE};
 
-/// Room for trees that exist at the same time, each with a gpusetup with debug information and its
-/// libraries.
-const ROOM: u64 = 2 << 30;
-const GPUSETUP: &str = "/usr/local/bin/gpusetup";
-
-/// The tree of a running host. containerd's socket listens as long as this exists.
-struct Running {
-    host: Host,
-    _containerd: UnixListener,
-}
-
 impl Running {
-    fn new() -> Option<Self> {
-        if !skips::has(&[skips::Need::Busybox]) {
-            return None;
-        }
-        let busybox = Path::new("/bin/busybox");
-        let host = Host::untouched_in(Tree::for_programs(ROOM), Base::Debian)?;
-        let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in");
-        install(busybox, &host.path("bin/busybox"));
-        for applet in ["sh", "cat", "grep", "mv", "sleep"] {
-            host.link(&format!("bin/{applet}"), "busybox");
-        }
-        for name in [
-            "sbin/dockerd",
-            "bin/docker",
-            "bin/containerd",
-            "bin/ctr",
-            "bin/podman",
-            "lib/gpu-container/cri-client",
-        ] {
-            install(&stand_in.join("engine"), &host.path(&format!("usr/{name}")));
-        }
-        for name in ["systemctl", "journalctl"] {
-            install(
-                &stand_in.join("systemctl"),
-                &host.path(&format!("usr/bin/{name}")),
-            );
-        }
-        let program = Path::new(env!("CARGO_BIN_EXE_gpusetup"));
-        install(program, &host.path(&GPUSETUP[1..]));
-        for library in libraries(program) {
-            install(
-                &library,
-                &host.path(library.strip_prefix("/").unwrap().to_str().unwrap()),
-            );
-        }
-        for (name, minor) in [("null", 3), ("urandom", 9)] {
-            let mode = Mode::from_bits_truncate(0o666);
-            mknod(
-                &host.path("dev").join(name),
-                SFlag::S_IFCHR,
-                mode,
-                makedev(1, minor),
-            )
-            .unwrap();
-        }
-        fs::create_dir_all(host.path("tmp")).unwrap();
-        // The image that is run is built from it.
-        host.write("usr/lib/gpu-container/gpu-container", "a program");
-        host.write("state/slow", "0");
-        host.write("state/slow-restart", "0");
-        host.write("state/containers", "web\ndb\ncache\n");
-        host.write("state/log", "");
-        let socket = host.path("run/containerd/containerd.sock");
-        fs::create_dir_all(socket.parent().unwrap()).unwrap();
-        let listener = UnixListener::bind(socket).unwrap();
-        let running = Self {
-            host,
-            _containerd: listener,
-        };
-        let first = running.chroot(&["/usr/bin/systemctl", "start-first", "-"]);
-        let started = process::Command::new(&first[0]).args(&first[1..]).status();
-        assert!(started.unwrap().success());
-        Some(running)
-    }
-
-    fn chroot(&self, argv: &[&str]) -> Vec<String> {
-        let tree = self.host.root().to_str().unwrap();
-        let words = ["chroot", tree].into_iter().chain(argv.iter().copied());
-        words.map(str::to_owned).collect()
-    }
-
     /// Starts gpusetup on a terminal of that kind.
     fn on(&self, kind: Kind, args: &[&str]) -> Terminal {
         let argv = self.chroot(&[&[GPUSETUP], args].concat());
@@ -115,26 +30,6 @@ impl Running {
         assert_eq!(running.on(WIDE, &install).end(), Some(0));
         Some(running)
     }
-}
-
-/// Copies a program by another process, see `fixture::copy_program`.
-fn install(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let _ = fs::remove_file(to);
-    let copied = process::Command::new("install")
-        .args(["-m", "755"])
-        .arg(from)
-        .arg(to)
-        .status();
-    assert!(copied.unwrap().success());
-}
-
-/// The libraries with which a program is linked.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let out = process::Command::new("ldd").arg(program).output().unwrap();
-    let stdout = String::from_utf8(out.stdout).unwrap();
-    let words = stdout.split_whitespace().filter(|w| w.starts_with('/'));
-    words.map(PathBuf::from).collect()
 }
 
 /// Kinds of terminals: wide and narrow, with and without colour and UTF-8, and a dumb one.
@@ -315,11 +210,28 @@ fn a_failure_and_the_way_back() {
         };
         let before = running.host.read(DAEMON_JSON);
         running.host.write("state/refuses", REFUSAL);
-        let mut terminal = running.on(kind, &["install"]);
+        let mut terminal = running.on(kind, &["install", "--all-or-nothing"]);
         go_ahead(&terminal, kind);
         let code = terminal.end().unwrap();
         golden("failure", name, &terminal, code);
         assert_eq!(code, 1, "{name}");
+        assert_eq!(running.host.read(DAEMON_JSON), before);
+    }
+}
+
+#[test]
+fn a_failure_of_one_engine() {
+    for (name, kind) in KINDS {
+        let Some(running) = Running::new() else {
+            return;
+        };
+        let before = running.host.read(DAEMON_JSON);
+        running.host.write("state/refuses", REFUSAL);
+        let mut terminal = running.on(kind, &["install"]);
+        go_ahead(&terminal, kind);
+        let code = terminal.end().unwrap();
+        golden("partly", name, &terminal, code);
+        assert_eq!(code, 7, "{name}");
         assert_eq!(running.host.read(DAEMON_JSON), before);
     }
 }
@@ -515,7 +427,7 @@ fn a_refusal_of_the_configuration_as_found_is_not_laid_on_our_edit() {
     };
     let before = running.host.read(DAEMON_JSON);
     running.host.write("state/unfit", SAID);
-    let mut install = running.on(WIDE, &["install", "--yes"]);
+    let mut install = running.on(WIDE, &["install", "--yes", "--engine", "docker"]);
     assert_eq!(install.end(), Some(1), "{}", install.text());
     let text = install.text().replace('\n', " ");
     assert!(text.contains("before gpusetup touched it"), "{text}");
@@ -534,129 +446,4 @@ fn a_refusal_of_the_configuration_as_found_is_not_laid_on_our_edit() {
     let text = undo.text().replace('\n', " ");
     assert!(text.contains("before gpusetup touched it"), "{text}");
     assert!(receipt.exists());
-}
-
-/// Runs gpusetup as the user `nobody`, who may ask neither daemon.
-fn by_nobody(running: &Running, args: &[&str]) -> (String, i32) {
-    let words = running.chroot(&[&[GPUSETUP], args].concat());
-    let out = process::Command::new("chroot")
-        .arg("--userspec=65534:65534")
-        .args(&words[1..])
-        .env("HOME", "/nonexistent")
-        .env("LC_ALL", "C.UTF-8")
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &stderr;
-    (text, out.status.code().unwrap())
-}
-
-/// What a user may not ask is neither no nor yes, in words and in JSON, and the last line says who may.
-#[test]
-fn without_root_nothing_is_guessed() {
-    let Some(running) = Running::new() else {
-        return;
-    };
-    let host = &running.host;
-    host.mode("", 0o755);
-    let socket = host.path("var/run/docker.sock");
-    fs::create_dir_all(socket.parent().unwrap()).unwrap();
-    let _docker = UnixListener::bind(&socket).unwrap();
-    host.mode("var/run/docker.sock", 0o600);
-    host.mode("state/docker-info", 0o600);
-    let says = |args: &[&str], rest: &str| {
-        let (text, _) = by_nobody(&running, args);
-        for guess in [
-            "stopped",
-            "does not run",
-            "this starts it",
-            "no containers run",
-        ] {
-            assert!(!text.contains(guess), "{args:?} {guess}: {text}");
-        }
-        let last = text.trim_end().lines().last().unwrap();
-        let wanted = format!("Not everything is known without root: {rest}");
-        assert_eq!(last, wanted, "{args:?}: {text}");
-        text
-    };
-    let document = |args: &[&str]| -> serde_json::Value {
-        let (text, _) = by_nobody(&running, args);
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
-    };
-    let text = says(&["detect"], "sudo gpusetup detect");
-    assert!(
-        text.contains("whether it runs is not known without root"),
-        "{text}"
-    );
-    says(&[], "sudo gpusetup");
-    let text = says(&["plan"], "sudo gpusetup plan");
-    assert!(
-        text.contains("which of its containers stop is not known without root"),
-        "{text}"
-    );
-    let not_known = document(&["detect", "--json"])["not_known"].clone();
-    assert_eq!(
-        not_known,
-        serde_json::json!(["docker: whether it runs", "containerd: whether it runs"])
-    );
-    let not_known = document(&["plan", "--json"])["not_known"].clone();
-    let stops = "docker: which containers stop";
-    assert!(
-        not_known.as_array().unwrap().contains(&stops.into()),
-        "{not_known}"
-    );
-    // Root knows, and says so.
-    let mut plan = running.on(WIDE, &["plan"]);
-    assert_eq!(plan.end(), Some(2));
-    plan.must_say("3 running containers stop");
-    assert!(!plan.text().contains("without root"), "{}", plan.text());
-
-    // What root has set up, and with which options, is in a receipt that is root's.
-    let install = ["install", "--yes", "--no-verify", "--mode", "cdi"];
-    assert_eq!(running.on(WIDE, &install).end(), Some(0));
-    let text = says(&["detect"], "sudo gpusetup detect");
-    assert!(
-        text.contains("whether it is set up is not known without root"),
-        "{text}"
-    );
-    let examined = document(&["doctor", "--json"]);
-    let ids = |key: &str| -> Vec<String> {
-        let all = examined[key].as_array().unwrap().iter();
-        let id = |v: &serde_json::Value| v["id"].as_str().or(v.as_str()).unwrap().to_owned();
-        all.map(id).collect()
-    };
-    for id in ["engine-gone", "receipt-broken", "docker-runtime-unknown"] {
-        assert!(
-            !ids("passed").contains(&id.to_owned()),
-            "{id}: {examined:#}"
-        );
-    }
-    assert!(
-        ids("not_looked").contains(&"engine-gone".to_owned()),
-        "{examined:#}"
-    );
-    let (text, _) = by_nobody(&running, &["doctor"]);
-    let last = text.trim_end().lines().last().unwrap();
-    assert_eq!(
-        last, "Not everything is known without root: sudo gpusetup doctor",
-        "{text}"
-    );
-
-    // A file that is root's may be as it should.
-    host.mode(DAEMON_JSON, 0o600);
-    let examined = document(&["doctor", "--json"]);
-    let docker = &examined["engines"][0];
-    assert_eq!(docker["state"], "not-known", "{examined:#}");
-    assert_eq!(docker["why"], "not known without root");
-    let problems = examined["problems"].to_string();
-    assert!(!problems.contains("docker-json"), "{problems}");
-    let (text, _) = by_nobody(&running, &["doctor"]);
-    assert!(
-        text.lines()
-            .next()
-            .unwrap()
-            .ends_with("not known without root"),
-        "{text}"
-    );
 }

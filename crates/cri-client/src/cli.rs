@@ -12,7 +12,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "/run/containerd/containerd.sock")]
     pub(crate) socket: PathBuf,
     /// The image, which the engine already has
-    #[arg(long, required_unless_present_any = ["archive", "remove_leftovers"])]
+    #[arg(long, required_unless_present_any = ["archive", "remove_leftovers", "remove_image"])]
     pub(crate) image: Option<String>,
     /// The image, as an OCI image archive; the engine has it for as long as the container runs
     #[arg(long, conflicts_with = "image")]
@@ -57,7 +57,10 @@ pub(crate) struct Arguments {
     /// Remove the pods that killed runs with --remove-on-next have left, and do nothing else
     #[arg(long, conflicts_with_all = ["image", "archive"])]
     pub(crate) remove_leftovers: bool,
+    /// Remove an image with all its names, and do nothing else; that there is none is no error
+    #[arg(long, conflicts_with_all = ["image", "archive", "remove_leftovers"])]
+    pub(crate) remove_image: Option<String>,
     /// The container's command
-    #[arg(last = true, required_unless_present = "remove_leftovers")]
+    #[arg(last = true, required_unless_present_any = ["remove_leftovers", "remove_image"])]
     pub(crate) command: Vec<String>,
 }

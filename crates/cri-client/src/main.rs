@@ -76,6 +76,10 @@ async fn run(cli: &Arguments) -> Result<i32, CriFailure> {
         }
         return Ok(0);
     }
+    if let Some(name) = &cli.remove_image {
+        engine.remove_image(name).await?;
+        return Ok(0);
+    }
     if cli.no_pull && cli.archive.is_some() {
         ensure_sandbox_image(cli, &engine, &status).await?;
     }

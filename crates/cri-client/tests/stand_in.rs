@@ -481,6 +481,14 @@ fn what_a_killed_run_left_is_removed() {
     assert_eq!(engine.calls(), calls);
 }
 
+#[test]
+fn an_image_is_removed_alone() {
+    let engine = StandIn::start("v1", &[]);
+    let out = engine.run(&["--remove-image", "gpusetup.local/probe:1"]);
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(engine.calls(), ["RemoveImage"]);
+}
+
 /// A container that has ended with 3.
 fn exited() -> ContainerStatusResponse {
     let status = ContainerStatus {

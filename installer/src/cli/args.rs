@@ -29,6 +29,10 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
         "partly done, or not verified; the last line says what is not",
     ),
     (
+        "8",
+        "containers that ran before do not run; the last line says which",
+    ),
+    (
         "101",
         "an error in gpusetup itself; gpusetup recover puts back
 what it had begun",
@@ -127,7 +131,7 @@ pub enum Command {
     #[command(hide = true)]
     References(ReferencesArgs),
     /// End a run that died, and put back what it did; install and undo do this by themselves
-    Recover,
+    Recover(RecoverArgs),
     /// Write a support archive: facts, files and logs with secrets masked, and a page to read
     Bundle(BundleArgs),
     /// Make, list and check CDI specs, which tell engines of the GPUs
@@ -161,7 +165,7 @@ impl Command {
             Self::Doctor(args) => args.fix.is_some(),
             Self::Cdi(command) => matches!(command, CdiCommand::Refresh),
             Self::Config(command) => matches!(command, ConfigCommand::Set { dry_run: false, .. }),
-            Self::Verify(_) | Self::Recover | Self::System(_) => true,
+            Self::Verify(_) | Self::Recover(_) | Self::System(_) => true,
             Self::Detect
             | Self::Plan(_)
             | Self::References(_)
@@ -194,6 +198,9 @@ pub struct InstallArgs {
     /// Leave the engines running as they are; changes take effect when they are restarted
     #[arg(long)]
     pub no_restart: bool,
+    /// Set up all engines or none: start those that do not run, and put all back if one fails
+    #[arg(long)]
+    pub all_or_nothing: bool,
     /// Change nothing where a restart would stop running containers
     #[arg(long, conflicts_with = "no_restart")]
     pub keep_containers: bool,
@@ -207,6 +214,15 @@ pub struct InstallArgs {
     /// Change nothing; exits 2 if there is something to do
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Flags of recover.
+#[derive(Args, Clone, Debug)]
+pub struct RecoverArgs {
+    /// Put back what can be put back, and give up the rest: the journal of that run is renamed, and
+    /// later commands go on
+    #[arg(long)]
+    pub give_up: bool,
 }
 
 /// Flags of verify.
@@ -498,12 +514,13 @@ mod tests {
             Exit::Locked,
             Exit::Unsupported,
             Exit::Partly,
+            Exit::ContainersDown,
             Exit::Interrupted,
         ]
         .map(|exit| exit.number().to_string())
         .into();
         // A panic's code is Rust's own.
-        codes.insert(8, "101".into());
+        codes.insert(9, "101".into());
         assert_eq!(explained, codes);
     }
 }

@@ -12,11 +12,13 @@ use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::error::exit::Exit;
+use crate::error::still_down;
 use crate::host::Host;
 use crate::render::plan;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
-use crate::transaction::run::{self, RunOptions};
+use crate::transaction::ended::Ended;
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 /// How many explanations are shown.
 const CANDIDATES: usize = 3;
@@ -98,13 +100,15 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         let meant: Vec<Finding> = after.findings.into_iter().filter(is_meant).collect();
         mending = fix::plan(facts, &meant, ids)?;
     }
+    let mut ended = Ended::default();
     if !mending.plan.is_empty() {
         let how = RunOptions {
             checks_before: false,
             restart,
             verify: false,
+            scope: RollbackScope::Run,
         };
-        run::apply(&session.context_of(host), &mut mending.plan, how)?;
+        ended = run::apply(&session.context_of(host), &mut mending.plan, how)?;
     }
     // From the files as they are now, the policy among them.
     let after = doctor::examine(&session::open_host(common)?);
@@ -121,6 +125,12 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             session.progress.done(&format!("mended: {id}"));
         }
         stdio::result(&render::remaining(&after, Screen::output(common.plain)));
+    }
+    if !ended.down.is_empty() {
+        // Both outputs above are about the findings.
+        let warning = still_down::with_command(&ended.down);
+        session.progress.warn(&warning);
+        return Ok(Exit::ContainersDown);
     }
     Ok(code(&after))
 }

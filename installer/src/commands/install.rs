@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crate::cli::args::{Common, InstallArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
+use crate::commands::without_root;
 use crate::engines::activation::Activation;
-use crate::engines::engine::{DaemonState, Engine};
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
@@ -16,14 +17,14 @@ use crate::host::signals::Interrupt;
 use crate::model::setup_options::SetupOptions;
 use crate::render::{json, plan, status as status_text};
 use crate::setup::install_planner::{self, InstallRequest};
-use crate::setup::{history, status};
+use crate::setup::status;
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
+use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
-use crate::verify::Outcome;
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -35,6 +36,7 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),
+        all_or_nothing: args.all_or_nothing,
     }
 }
 
@@ -48,7 +50,12 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
         progress.warn(warning);
     }
     if plan.is_empty() {
-        stdio::result("Nothing to do: everything is set up.\n");
+        let what = if plan.skipped.is_empty() {
+            "everything"
+        } else {
+            "everything else"
+        };
+        stdio::result(&format!("Nothing to do: {what} is set up.\n"));
     } else {
         let screen = Screen::output(common.plain);
         stdio::result(&format!(
@@ -64,10 +71,9 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     let request = request(host, args);
     let plan = install_planner::plan(host, &request)?;
     show(&plan, common, &progress, request.restart);
-    let not_known = without_root(host, &plan);
+    let not_known = without_root::of(host, &plan);
     if common.json {
-        let mut document =
-            json::document(Some(&plan), !plan.is_empty(), &Outcome::default(), false);
+        let mut document = json::document(Some(&plan), !plan.is_empty(), &Ended::default(), false);
         document["not_known"] = serde_json::json!(not_known);
         stdio::result(&format!("{document}\n"));
     } else if !not_known.is_empty() {
@@ -75,28 +81,7 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
         let words = status_text::not_whole(Invocation::PlanAsRoot);
         stdio::result(&screen.paragraph("", 0, &words));
     }
-    Ok(Exit::if_found(!plan.is_empty()))
-}
-
-/// What of the plan only root may know, for a user.
-fn without_root(host: &Host, plan: &Plan) -> Vec<String> {
-    if host.user().is_none() {
-        return Vec::new();
-    }
-    let mut all = Vec::new();
-    for (engine, activation) in &plan.engines {
-        let facts = engine.facts();
-        if activation.stops_unknown().is_some() {
-            all.push(format!("{}: which containers stop", facts.name));
-        } else if let DaemonState::Unknown(_) = facts.daemon {
-            all.push(format!("{}: whether it runs", facts.name));
-        }
-    }
-    let is_of_system = plan.engines.iter().any(|(e, _)| !e.is_of_user());
-    if is_of_system && history::roots_record(host).is_err() {
-        all.push("what earlier runs by root have done".into());
-    }
-    all
+    Ok(Exit::if_found(!plan.is_empty() || !plan.skipped.is_empty()))
 }
 
 pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
@@ -119,7 +104,9 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
                 }
                 Picked::Only(engines) => {
                     request.only = engines;
+                    let whole = plan;
                     plan = install_planner::plan(host, &request)?;
+                    plan.skipped = whole.skipped;
                 }
             }
         }
@@ -128,16 +115,19 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     plan::to_log(&plan, request.restart);
     if plan.is_empty() {
         run::note(host, &plan)?;
+        let ended = Ended {
+            skipped: plan.skipped.clone(),
+            left_earlier: session.left_of_earlier_run().to_vec(),
+            ..Ended::default()
+        };
         if common.json {
-            let document = json::document(
-                Some(&plan),
-                session.recovered.is_some(),
-                &Outcome::default(),
-                true,
-            );
+            let document = json::document(Some(&plan), session.recovered.is_some(), &ended, true);
             stdio::result(&format!("{document}\n"));
+        } else if ended.exit() != Exit::Done {
+            let screen = Screen::output(common.plain);
+            stdio::result(&screen.paragraph("", 0, &last_line(&ended, "")));
         }
-        return Ok(Exit::Done);
+        return Ok(ended.exit());
     }
     if args.keep_containers {
         plan.ensure_no_container_stops(Invocation::Install)?;
@@ -150,26 +140,45 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
+        scope: if args.all_or_nothing {
+            RollbackScope::Run
+        } else {
+            RollbackScope::Engine
+        },
     };
     let started = Instant::now();
-    let outcome = run::apply(&session.context(), &mut plan, how)?;
+    let mut ended = run::apply(&session.context(), &mut plan, how)?;
+    ended.left_earlier = session.left_of_earlier_run().to_vec();
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &outcome, request.restart)
+            json::document(Some(&plan), true, &ended, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, request.restart, host.is_live());
         let taken = progress::elapsed(started);
-        let done = match &*outcome.reasons().join("; ") {
-            "" => format!("Done{taken}."),
-            reasons => format!("Set up{taken}, but not verified: {reasons}."),
-        };
+        let done = last_line(&ended, &taken);
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
+        stdio::result(&fixes(&ended, screen));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
+    Ok(ended.exit())
+}
+
+/// What was done, and what was not.
+fn last_line(ended: &Ended, taken: &str) -> String {
+    match ended.message() {
+        None => format!("Done{taken}."),
+        Some(buts) if ended.skipped.is_empty() => format!("Set up{taken}, but {buts}."),
+        Some(buts) => format!("Partly done{taken}: {buts}."),
+    }
+}
+
+fn fixes(ended: &Ended, screen: Screen) -> String {
+    let fixes = ended.fixes();
+    let lines = fixes.iter().map(|fix| screen.paragraph("  fix: ", 7, fix));
+    lines.collect()
 }
 
 /// Which engines the user wants to set up.

@@ -32,6 +32,8 @@ pub enum EarlierRun {
     EndFirst,
     /// Roll it back or finish it; that is the whole command.
     EndOnly,
+    /// The same, and give up what cannot be put back.
+    GiveUp,
     /// Leave it: what the command writes is not part of any run.
     Leave,
 }
@@ -63,13 +65,14 @@ impl<'a> Session<'a> {
         let progress = Progress::new(common);
         // A recovery is not interrupted: one that stopped half-way would itself need recovery.
         let progress = match earlier {
-            EarlierRun::EndOnly => progress,
+            EarlierRun::EndOnly | EarlierRun::GiveUp => progress,
             EarlierRun::EndFirst | EarlierRun::Leave => progress.until(&signals),
         };
         let lock = lock::take(host)?;
         let recovered = match earlier {
             EarlierRun::EndFirst => rollback::recover_before_run(host, &progress)?,
             EarlierRun::EndOnly => rollback::recover(host, &progress)?,
+            EarlierRun::GiveUp => rollback::recover_or_give_up(host, &progress)?,
             EarlierRun::Leave => None,
         };
         if recovered.is_some() {
@@ -83,6 +86,11 @@ impl<'a> Session<'a> {
             recovered,
             _lock: lock,
         })
+    }
+
+    /// What could not be put back of an earlier run.
+    pub fn left_of_earlier_run(&self) -> &[String] {
+        self.recovered.as_ref().map_or(&[], |r| r.left.as_slice())
     }
 
     /// Shows only warnings and errors from now on; the command reports its result itself.

@@ -13,10 +13,10 @@ use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
+use crate::transaction::ended::Ended;
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RunOptions};
-use crate::verify::Outcome;
+use crate::transaction::run::{self, RollbackScope, RunOptions};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -27,15 +27,17 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
     let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
         ensure_nothing_left(host, false)?;
+        let ended = Ended {
+            left_earlier: session.left_of_earlier_run().to_vec(),
+            ..Ended::default()
+        };
         if common.json {
-            stdio::result(&format!(
-                "{}\n",
-                json::document(None, false, &Outcome::default(), true)
-            ));
+            let document = json::document(None, false, &ended, true);
+            stdio::result(&format!("{document}\n"));
         } else {
             stdio::result(NOTHING);
         }
-        return Ok(Exit::Done);
+        return Ok(ended.exit());
     };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &session.progress);
@@ -56,18 +58,24 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         checks_before: false,
         restart,
         verify: false,
+        scope: RollbackScope::Run,
     };
-    run::undo(&session.context(), &mut plan, &receipt, how)?;
+    let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
+    ended.left_earlier = session.left_of_earlier_run().to_vec();
     ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &Outcome::default(), restart)
+            json::document(Some(&plan), true, &ended, restart)
         ));
     } else {
-        stdio::result("Done: this host is as it was before gpusetup.\n");
+        let last_line = match ended.shortfalls().as_slice() {
+            [] => "Done: this host is as it was before gpusetup.".to_owned(),
+            buts => format!("Undone, but {}.", buts.join("; and ")),
+        };
+        stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
     }
-    Ok(Exit::Done)
+    Ok(ended.exit())
 }
 
 /// Searches the files that engines read, as they are now: fails if one still names our programs.
@@ -76,7 +84,10 @@ fn ensure_nothing_left(host: &Host, undone: bool) -> Result<(), Error> {
     if left.is_empty() {
         return Ok(());
     }
-    let places = left.iter().map(ToString::to_string).collect();
+    let places: Vec<String> = left.iter().map(ToString::to_string).collect();
+    if !undone && left.iter().all(|place| place.found.is_err()) {
+        return Err(Error::Unread(places.join("; ")));
+    }
     Err(Error::StillNamed { undone, places })
 }
 
@@ -99,7 +110,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
         ensure_harmless(host, plan, args)?;
     }
     if common.json {
-        let document = json::document(plan.as_ref(), changes, &Outcome::default(), restart);
+        let document = json::document(plan.as_ref(), changes, &Ended::default(), restart);
         stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
         stdio::result(&format!(

@@ -43,7 +43,7 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Erro
     if outcome.is_bad() {
         return Ok(Exit::Failed);
     }
-    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
+    Ok(Exit::if_partly(!outcome.not_verified.is_empty()))
 }
 
 fn text(outcome: &Outcome) -> String {

@@ -191,6 +191,7 @@ impl Parts {
                 warnings,
                 unchecked: BTreeSet::new(),
                 foreign: OtherToolkits::default(),
+                skipped: Vec::new(),
             },
             nodes,
             left,

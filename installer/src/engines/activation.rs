@@ -19,6 +19,10 @@ pub enum Activation {
         /// none can be started.
         containers: Answer<Vec<String>>,
     },
+    /// The service is stopped, because it was so before gpusetup started it.
+    Stop(Activated),
+    /// The service does not run, and is not started: whoever starts it makes the files take effect.
+    AtStart(Activated),
 }
 
 /// The service of an [`Activation`].
@@ -45,9 +49,33 @@ impl Activation {
     /// The service that is restarted or reloaded, and which of the two.
     pub fn of(&self) -> Option<(&Activated, Verb)> {
         match self {
-            Self::None => None,
+            Self::None | Self::AtStart(_) => None,
             Self::Reload(of) => Some((of, Verb::Reload)),
+            Self::Stop(of) => Some((of, Verb::Stop)),
             Self::Restart { of, .. } => Some((of, Verb::Restart)),
+        }
+    }
+
+    /// What is known of its service, whether or not it is touched.
+    pub fn activated(&self) -> Option<&Activated> {
+        match self {
+            Self::None => None,
+            Self::Reload(of) | Self::Stop(of) | Self::AtStart(of) | Self::Restart { of, .. } => {
+                Some(of)
+            }
+        }
+    }
+
+    /// The same for a service that does not run and is not to be started.
+    pub fn at_start(self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Reload(of) | Self::Stop(of) | Self::AtStart(of) | Self::Restart { of, .. } => {
+                Self::AtStart(Activated {
+                    effect: "it does not run; its next start reads the files".into(),
+                    ..of
+                })
+            }
         }
     }
 
@@ -60,7 +88,7 @@ impl Activation {
     pub fn stopped(&self) -> &[String] {
         match self {
             Self::Restart { containers, .. } => containers.known().map_or(&[], Vec::as_slice),
-            Self::None | Self::Reload(_) => &[],
+            Self::None | Self::Reload(_) | Self::Stop(_) | Self::AtStart(_) => &[],
         }
     }
 
@@ -68,7 +96,7 @@ impl Activation {
     pub fn stops_unknown(&self) -> Option<&str> {
         match self {
             Self::Restart { containers, .. } => containers.unknown(),
-            Self::None | Self::Reload(_) => None,
+            Self::None | Self::Reload(_) | Self::Stop(_) | Self::AtStart(_) => None,
         }
     }
 }

@@ -48,6 +48,11 @@ pub struct Pods<'a> {
 }
 
 impl Pods<'_> {
+    /// The command line that removes an image with all its names.
+    pub fn remove_image(&self, name: &str) -> Vec<String> {
+        argv(&[&[CLIENT, "--socket", self.socket, "--remove-image", name]])
+    }
+
     /// The command lines, without those that load and remove the image.
     pub fn probe(&self, host: &Host) -> Probe {
         let client: &[&str] = &[CLIENT, "--socket", self.socket];

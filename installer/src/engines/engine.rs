@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use crate::engines::activation::Activation;
 use crate::error::Error;
+use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
@@ -192,6 +194,16 @@ pub trait Engine: Any + Send + Sync {
         Activation::default()
     }
 
+    /// The service that runs its daemon; `None` for an engine without one.
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        None
+    }
+
+    /// Whether no container would notice that its daemon is stopped, as far as can be determined.
+    fn is_idle(&self, _host: &Host) -> bool {
+        true
+    }
+
     /// Containers, running or stopped, that could not start again without our setup: `web (--runtime nvidia)`. `None`
     /// in a directory tree, and if the engine does not run.
     fn dependent_containers(&self, _host: &Host) -> Answer<Vec<String>> {
@@ -204,9 +216,9 @@ pub trait Engine: Any + Send + Sync {
     }
 
     /// Starts the containers that our restart stopped and that the engine did not start again by
-    /// itself.
-    fn start_again(&self, _host: &Host, _stopped: &[String]) -> Result<(), Error> {
-        Ok(())
+    /// itself. Returns those that do not run in the end.
+    fn start_again(&self, _host: &Host, _stopped: &[String]) -> Vec<StillDown> {
+        Vec::new()
     }
 
     /// A warning about what the engine still has in memory after a rollback by reload; `None` if

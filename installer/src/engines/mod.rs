@@ -10,6 +10,7 @@ pub(crate) mod containerd;
 pub(crate) mod cri;
 pub(crate) mod crio;
 pub mod docker;
+pub mod down;
 pub mod engine;
 mod k0s;
 mod k3s;

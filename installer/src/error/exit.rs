@@ -21,6 +21,8 @@ pub enum Exit {
     Unsupported = 6,
     /// Partly done, or done and not verified.
     Partly = 7,
+    /// Containers that ran before do not run.
+    ContainersDown = 8,
     /// Interrupted; everything is as it was before.
     Interrupted = 130,
 }
@@ -36,13 +38,9 @@ impl Exit {
         if is_failed { Self::Failed } else { Self::Done }
     }
 
-    /// [`Self::Partly`] if something is not proven.
-    pub fn if_unproven(is_unproven: bool) -> Self {
-        if is_unproven {
-            Self::Partly
-        } else {
-            Self::Done
-        }
+    /// [`Self::Partly`] if something is not done or not proven.
+    pub fn if_partly(is_partly: bool) -> Self {
+        if is_partly { Self::Partly } else { Self::Done }
     }
 
     /// Its number.

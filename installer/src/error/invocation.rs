@@ -54,6 +54,8 @@ pub enum Invocation<'a> {
     UndoByForce,
     /// Recovers from a run that died.
     Recover,
+    /// The same, and gives up what cannot be put back.
+    RecoverGivingUp,
     /// Shows what is on this host.
     Detect,
     /// Writes the CDI spec again.

@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -110,6 +110,20 @@ fn fill(mut file: File, content: &str, look: &NewAttributes) -> io::Result<()> {
         NewAttributes::Mode(mode) => file.set_permissions(Permissions::from_mode(*mode))?,
     }
     file.sync_all()
+}
+
+/// Renames a file, or a link, within its directory. A file that has the new name already is
+/// replaced.
+pub fn rename(host: &Host, path: &Path, to: &Path) -> Result<(), Error> {
+    log::debug!("rename {} to {}", path.display(), to.display());
+    let renamed = || {
+        let place = ResolvedPath::of_link(host, path)?;
+        let name = ResolvedPath::of_link(host, to)?.name;
+        let dir = place.open(host)?.ok_or(ErrorKind::NotFound)?;
+        fcntl::renameat(&dir, place.name.as_os_str(), &dir, name.as_os_str())?;
+        resolved_path::sync(&dir)
+    };
+    renamed().map_err(Error::file(path, "rename"))
 }
 
 /// Removes a file; it is no error if there is none.

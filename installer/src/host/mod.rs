@@ -8,6 +8,7 @@ pub mod limits;
 pub mod policy_file;
 pub mod process;
 pub mod service;
+pub mod service_state;
 pub mod signals;
 pub mod systemd_scopes;
 pub mod systemd_unit;

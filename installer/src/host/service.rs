@@ -50,6 +50,8 @@ pub enum Verb {
     Reload,
     /// It is stopped and started.
     Restart,
+    /// It is stopped, because it was so before gpusetup started it.
+    Stop,
 }
 
 impl Verb {
@@ -58,6 +60,7 @@ impl Verb {
         match self {
             Self::Reload => "reload",
             Self::Restart => "restart",
+            Self::Stop => "stop",
         }
     }
 
@@ -66,6 +69,7 @@ impl Verb {
         match self {
             Self::Reload => "reloading",
             Self::Restart => "restarting",
+            Self::Stop => "stopping",
         }
     }
 
@@ -74,6 +78,7 @@ impl Verb {
         match self {
             Self::Reload => "reloaded",
             Self::Restart => "restarted",
+            Self::Stop => "stopped",
         }
     }
 }
@@ -84,6 +89,7 @@ impl Service {
         match verb {
             Verb::Reload => self.reload(host),
             Verb::Restart => self.restart(host),
+            Verb::Stop => self.stop(host),
         }
     }
 
@@ -121,15 +127,8 @@ impl Service {
     /// Restarts it, even if systemd's limit on restarts was reached. If the service does not come
     /// back, the error is what it logged.
     pub fn restart(&self, host: &Host) -> Result<(), Error> {
-        if let Some(mut reset) = self.systemctl() {
-            // The limit counts our restarts as crashes. The command fails for a unit that never
-            // failed, which does not matter.
-            reset.extend(["reset-failed", &self.name]);
-            // A service that reaches the limit also fails its socket, which has a limit of its own.
-            let socket = self.name.replace(".service", ".socket");
-            reset.push(&socket);
-            let _ = host.run(&reset, Duration::from_secs(10));
-        }
+        // The limit counts our restarts as crashes.
+        self.reset_failed(host);
         // If the command times out, the service is only slow and has not logged a failure: return
         // the timeout as the error.
         let began = SystemTime::now();
@@ -141,6 +140,25 @@ impl Service {
             Some(words) => Err(self.did_not_come_back(&words, &out)),
             None => succeeded(&self.restart_command(), &out),
         }
+    }
+
+    /// Stops it, and makes its manager forget failed starts of ours.
+    pub fn stop(&self, host: &Host) -> Result<(), Error> {
+        run(host, &self.command("stop"))?;
+        self.reset_failed(host);
+        Ok(())
+    }
+
+    /// Makes systemd forget failures and starts of the service, which it counts. It fails for a unit
+    /// that never failed, which does not matter.
+    fn reset_failed(&self, host: &Host) {
+        let Some(mut reset) = self.systemctl() else {
+            return;
+        };
+        // A service that reaches the limit also fails its socket, which has a limit of its own.
+        let socket = self.name.replace(".service", ".socket");
+        reset.extend(["reset-failed", &self.name, &socket]);
+        let _ = host.run(&reset, Duration::from_secs(10));
     }
 
     /// Makes it read its configuration again.

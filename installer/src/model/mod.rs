@@ -4,4 +4,5 @@
 pub mod change;
 pub mod package;
 pub mod setup_options;
+pub mod skipped;
 pub mod toolkit_traces;

@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use super::mask;
 use crate::error::Error;
+use crate::error::still_down::StillDown;
 use crate::model::change::Change;
+use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::verify::Outcome;
 
 /// The document of a plan or of a run that ended well.
-pub fn document(plan: Option<&Plan>, changed: bool, outcome: &Outcome, restart: bool) -> Value {
+pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool) -> Value {
     let none = Vec::new();
     let changes = plan.map_or(&none, |p| &p.changes);
     let header = |c: &Change, there: bool| {
@@ -37,10 +38,15 @@ pub fn document(plan: Option<&Plan>, changed: bool, outcome: &Outcome, restart: 
         "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
+        "skipped": plan.map(|p| &p.skipped).into_iter().flatten().collect::<Vec<_>>(),
         "diff": diff,
-        "verified": outcome.verified,
-        "not_verified": outcome.engines_not_verified(),
-        "not_verified_why": outcome.not_verified,
+        "verified": ended.outcome.verified,
+        "not_verified": ended.outcome.engines_not_verified(),
+        "not_verified_why": ended.outcome.not_verified,
+        "containers_down": ended.down,
+        "msg": ended.message(),
+        "fix": (!ended.fixes().is_empty()).then(|| ended.fixes().join("; ")),
+        "left": ended.left.iter().chain(&ended.left_earlier).collect::<Vec<_>>(),
     })
 }
 
@@ -51,6 +57,10 @@ pub fn failure(error: &Error) -> Value {
         Error::StillNamed { undone, places } => (places.clone(), *undone),
         _ => (Vec::new(), false),
     };
+    let down: &[StillDown] = match error {
+        Error::ContainersDown { down, .. } => down,
+        _ => &[],
+    };
     json!({
         "schema": 1,
         "changed": changed,
@@ -58,6 +68,7 @@ pub fn failure(error: &Error) -> Value {
         "msg": error.to_string(),
         "fix": error.fix(),
         "left": left,
+        "containers_down": down,
         "exit_code": error.exit().number(),
     })
 }

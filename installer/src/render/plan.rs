@@ -4,6 +4,7 @@ use similar::ChangeTag;
 
 use super::mask;
 use crate::edit::diff::LineDiff;
+use crate::engines::activation::Activation;
 use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
@@ -96,6 +97,15 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         });
     }
     for (engine, activation) in &plan.engines {
+        if let (Activation::AtStart(of), true) = (activation, restart) {
+            items.push(Item {
+                verb: "leave",
+                colour: BOLD,
+                what: engine.facts().name.clone(),
+                why: of.effect.clone(),
+                change: None,
+            });
+        }
         let Some((of, verb)) = activation.of().filter(|_| restart) else {
             continue;
         };
@@ -221,6 +231,7 @@ mod tests {
             warnings: Vec::new(),
             unchecked: std::collections::BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            skipped: Vec::new(),
         };
         let screen = Screen {
             utf8: false,

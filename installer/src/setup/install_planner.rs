@@ -7,6 +7,8 @@ use gpu_host::distro::{self, Distro};
 use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
+use crate::engines::down;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::unsupported::Unsupported;
 use crate::host::answer::{self, Answer};
@@ -29,6 +31,18 @@ pub struct InstallRequest {
     pub only: Vec<String>,
     /// Restart the engines that need it.
     pub restart: bool,
+    /// Set up all engines or none.
+    pub all_or_nothing: bool,
+}
+
+impl InstallRequest {
+    /// Whether an engine that does not run is started. That needs the user's word: its name, all engines or none, or
+    /// no other engine on this host.
+    fn starts_stopped(&self, host: &Host, engines: &[Box<dyn Engine>]) -> bool {
+        let mut engines = engines.iter().map(|e| down::why(host, &**e));
+        let is_asked_for = !self.only.is_empty() || self.all_or_nothing;
+        !self.restart || is_asked_for || engines.all(|stopped| stopped.is_some())
+    }
 }
 
 /// Inspects the host and returns the plan, or an error that says why there is none.
@@ -64,13 +78,25 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             .collect(),
         unchecked: receipt.unchecked,
         foreign,
+        skipped: Vec::new(),
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
     if !is_of_user {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
+    let starts_stopped = request.starts_stopped(host, &engines);
     for engine in engines {
-        let changes = engine.changes(host, &request.wanted)?;
+        let changes = engine.changes(host, &request.wanted);
+        let stopped = down::why(host, &*engine).filter(|_| !starts_stopped);
+        let changes = match (changes, stopped) {
+            (changes, None) => changes?,
+            // It is set up already.
+            (Ok(changes), Some(_)) if changes.is_empty() => changes,
+            (_, Some(why)) => {
+                plan.leave_out_stopped(&*engine, why);
+                continue;
+            }
+        };
         let activation = engine.activation(host, &changes);
         plan.warn(engine.consequences(host, &request.wanted));
         plan.warn(engine.warnings(host));

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::edit::revert::revert;
-use crate::engines;
+use crate::engines::activation::{Activated, Activation};
 use crate::engines::engine::Engine;
+use crate::engines::{self, down};
 use crate::error::Error;
 use crate::error::edit_error::EditError;
 use crate::host::Host;
@@ -67,10 +68,10 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
                 .filter(|c| engine.owns(&c.path))
                 .cloned()
                 .collect();
-            let activation = engine.activation(host, &its);
+            let activation = as_before(host, &*engine, &receipt, engine.activation(host, &its));
             (engine, activation)
         })
-        .filter(|(_, activation)| activation.service().is_some())
+        .filter(|(_, activation)| *activation != Activation::None)
         .collect();
     host.ensure_fully_readable()?;
     let plan = Plan {
@@ -81,8 +82,33 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         warnings,
         unchecked: receipt.unchecked.clone(),
         foreign: OtherToolkits::default(),
+        skipped: Vec::new(),
     };
     Ok(Some((plan, receipt)))
+}
+
+/// What brings an engine back to the state before: one that does not run is not started, and one
+/// that gpusetup started is stopped, unless containers run in it by now.
+fn as_before(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: &Receipt,
+    activation: Activation,
+) -> Activation {
+    if down::why(host, engine).is_some() {
+        return activation.at_start();
+    }
+    let Some(service) = engine.daemon_service(host) else {
+        return activation;
+    };
+    if !receipt.has_started(host, &service) || !engine.is_idle(host) {
+        return activation;
+    }
+    Activation::Stop(Activated {
+        unit_changes: activation.activated().is_some_and(|of| of.unit_changes),
+        service,
+        effect: "it did not run before gpusetup started it".into(),
+    })
 }
 
 /// Why a file cannot be reverted.

@@ -6,24 +6,32 @@ use crate::error::engine_fault::EngineFault;
 use crate::host::{Host, threads};
 use crate::transaction::plan::Plan;
 
-/// Fails if an engine whose files change refuses its current configuration. A checker that cannot be run does not
-/// count.
-pub fn ensure_accepted(host: &Host, plan: &Plan) -> Result<(), Error> {
+/// The engines whose files change and that refuse their current configuration, by name. A checker that cannot be run
+/// does not count.
+pub fn refusing(host: &Host, plan: &Plan) -> Vec<(String, Error)> {
     let changed = plan.engines.iter().filter(|(_, a)| a.service().is_some());
     let checked: Vec<_> = std::thread::scope(|scope| {
         let running: Vec<_> = changed
-            .map(|(engine, _)| threads::begin(scope, move || engine.check(host)))
+            .map(|(engine, _)| {
+                let check = threads::begin(scope, move || engine.check(host));
+                (engine.facts().name.clone(), check)
+            })
             .collect();
-        running.into_iter().map(threads::Work::end).collect()
+        let ended = running.into_iter();
+        ended.map(|(name, check)| (name, check.end())).collect()
     });
-    for checked in checked {
-        if let Err(Error::Engine {
-            engine,
-            fault: EngineFault::Refuses { said },
-        }) = checked
-        {
-            return Err(Error::engine(&engine, EngineFault::RefusedBefore { said }));
-        }
-    }
-    Ok(())
+    let refusing = checked
+        .into_iter()
+        .filter_map(|(name, checked)| match checked {
+            // This error's name is that of the program: dockerd.
+            Err(Error::Engine {
+                engine: program,
+                fault: EngineFault::Refuses { said },
+            }) => {
+                let refused = Error::engine(&program, EngineFault::RefusedBefore { said });
+                Some((name, refused))
+            }
+            _ => None,
+        });
+    refusing.collect()
 }

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::files::atomic_write;
 use crate::files::attributes::Attributes;
 use crate::host::Host;
-use crate::host::service::{Service, Verb};
+use crate::host::service::Service;
 use crate::model::change::{Change, Side};
 use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Receipt};
+use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::{change_io, state_file};
 
 /// A run. On disk its entries have not been checked yet ([`crate::transaction::stored`]).
@@ -41,30 +43,6 @@ pub struct Journal<C = Change> {
     /// Files for which an older gpusetup stored no checksum.
     #[serde(skip)]
     pub unchecked: BTreeSet<PathBuf>,
-}
-
-/// A restart or reload.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StartedRestart {
-    /// Name of the engine.
-    pub engine: String,
-    /// Its service.
-    pub service: Service,
-    /// The service was reloaded, not restarted.
-    pub reload: bool,
-    /// Containers that ran before, and that the restart stops.
-    pub stops: Vec<String>,
-}
-
-impl StartedRestart {
-    /// Whether it was a restart or a reload.
-    pub fn verb(&self) -> Verb {
-        if self.reload {
-            Verb::Reload
-        } else {
-            Verb::Restart
-        }
-    }
 }
 
 /// The last steps of a run. They can be repeated: the result is the same.
@@ -168,6 +146,24 @@ impl Journal {
         left
     }
 
+    /// The part of this journal that is about one engine.
+    pub(super) fn part_of(&self, engine: &dyn Engine) -> Self {
+        let name = &engine.facts().name;
+        let changes = self.changes.iter().filter(|c| engine.owns(&c.path));
+        let begun = self.begun.iter().filter(|s| s.engine == *name);
+        Self {
+            changes: changes.cloned().collect(),
+            begun: begun.cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Removes the part of an engine.
+    pub(super) fn leave_out(&mut self, engine: &dyn Engine) {
+        self.changes.retain(|c| !engine.owns(&c.path));
+        self.begun.retain(|s| s.engine != engine.facts().name);
+    }
+
     /// Rolls one file back; returns whether there was anything to roll back. A file that matches neither side of the
     /// change has been changed by another program since, and is left unchanged.
     fn roll_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
@@ -191,6 +187,16 @@ pub(super) fn delete(host: &Host) -> Result<(), Error> {
     atomic_write::remove(host, &journal)?;
     let dir = journal.parent().unwrap_or(Path::new("/"));
     atomic_write::remove_dirs(host, &[dir.to_owned()])
+}
+
+/// Renames the journal of a run that is given up, so that later commands do not find it. Returns its
+/// new path.
+pub(super) fn set_aside(host: &Host) -> Result<PathBuf, Error> {
+    let journal = host.state(JOURNAL);
+    let aside = journal.with_extension("json.given-up");
+    atomic_write::rename(host, &journal, &aside)?;
+    delete(host)?;
+    Ok(aside)
 }
 
 #[cfg(test)]

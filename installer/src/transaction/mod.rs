@@ -3,6 +3,7 @@
 pub mod activate;
 pub mod change_io;
 mod checked_before;
+pub mod ended;
 pub mod journal;
 pub mod lock;
 pub mod plan;
@@ -11,6 +12,7 @@ pub mod receipt;
 pub mod regenerated;
 pub mod rollback;
 pub mod run;
+pub mod started_restart;
 pub mod state_file;
 pub mod states;
 pub mod stored;

@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
+use crate::model::skipped::{SkipReason, Skipped};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
@@ -32,6 +33,8 @@ pub struct Plan {
     pub unchecked: BTreeSet<PathBuf>,
     /// Traces of other tools that give containers GPUs.
     pub foreign: OtherToolkits,
+    /// Engines that are left as they were.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Plan {
@@ -45,6 +48,7 @@ impl Plan {
             warnings: Vec::new(),
             unchecked: BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            skipped: Vec::new(),
         }
     }
 
@@ -82,6 +86,49 @@ impl Plan {
                 },
             )),
         }
+    }
+
+    /// Leaves out an engine that does not run, and says how it can be set up.
+    pub fn leave_out_stopped(&mut self, engine: &dyn Engine, why: String) {
+        let name = engine.facts().name.clone();
+        let fix = format!(
+            "start it and run this again, or run `{}`, which starts it",
+            Invocation::InstallEngineAsRoot(&name)
+        );
+        self.warnings
+            .push(format!("{name} is left as it is: {why}; {fix}"));
+        self.skipped.push(Skipped {
+            engine: name,
+            reason: SkipReason::DoesNotRun,
+            why,
+            fix: Some(fix),
+        });
+    }
+
+    /// Leaves out an engine of the plan because of this error, together with its changes.
+    pub fn leave_out_failed(&mut self, name: &str, cause: &Error) {
+        let Some(at) = self.position(name) else {
+            return;
+        };
+        let (engine, _) = self.engines.remove(at);
+        self.changes.retain(|c| !engine.owns(&c.path));
+        self.skipped.push(Skipped {
+            engine: name.to_owned(),
+            reason: SkipReason::Failed,
+            why: match cause {
+                // The engine is named already.
+                Error::Engine { fault, .. } => fault.to_string(),
+                other => other.to_string(),
+            },
+            fix: cause.fix(),
+        });
+    }
+
+    /// The place of the engine of that name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.engines
+            .iter()
+            .position(|(e, _)| e.facts().name == name)
     }
 
     /// Adds warnings, each only once even if several engines give it.
@@ -125,7 +172,7 @@ impl Plan {
 
     /// Services whose unit files change, so that their manager must read them again.
     pub fn reloads(&self) -> Vec<Service> {
-        let activated = self.engines.iter().filter_map(|(_, a)| Some(a.of()?.0));
+        let activated = self.engines.iter().filter_map(|(_, a)| a.activated());
         let changed = activated.filter(|of| of.unit_changes);
         let mut services: Vec<Service> = changed.map(|of| of.service.clone()).collect();
         // A drop-in `UNIT.d/NAME.conf` of a unit that belongs to no engine.

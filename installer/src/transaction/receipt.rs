@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::edit::revert;
 use crate::error::Error;
 use crate::files::attributes::Attributes;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
+use crate::host::service_state::ServiceState;
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
+use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::state_file;
 
 /// The file that records all runs that succeeded.
@@ -45,6 +48,9 @@ pub struct Receipt<C = Change> {
     /// always show them: some engines need no file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub asked: BTreeMap<String, RecordedOptions>,
+    /// Services that did not run until gpusetup started them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub started: Vec<StartedService>,
     /// Files whose texts an older gpusetup stored without a checksum, so that damage to them cannot
     /// be noticed. On disk, their entries just have no checksum.
     #[serde(skip)]
@@ -62,9 +68,19 @@ impl<C> Default for Receipt<C> {
             services: Vec::new(),
             written: BTreeMap::new(),
             asked: BTreeMap::new(),
+            started: Vec::new(),
             unchecked: BTreeSet::new(),
         }
     }
+}
+
+/// A service that gpusetup started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedService {
+    /// The service.
+    pub service: Service,
+    /// The manager's identifier of that start. A later start is somebody else's.
+    pub invocation: String,
 }
 
 /// The part of [`SetupOptions`] that can differ from run to run.
@@ -116,6 +132,26 @@ impl Receipt {
         remark(RECEIPT, &self.unchecked, self.changes.len())
     }
 
+    /// Whether that service runs because gpusetup started it, and nobody has started it since.
+    pub fn has_started(&self, host: &Host, service: &Service) -> bool {
+        let Some(ours) = self.started.iter().find(|s| s.service == *service) else {
+            return false;
+        };
+        start_of(host, service).is_some_and(|now| now == ours.invocation)
+    }
+
+    /// Records which of these services run because gpusetup started them.
+    pub(super) fn note_starts(&mut self, host: &Host, begun: &[StartedRestart]) {
+        for done in begun {
+            self.started.retain(|s| s.service != done.service);
+            let ours = start_of(host, &done.service).filter(|_| done.is_started_by_us);
+            self.started.extend(ours.map(|invocation| StartedService {
+                service: done.service.clone(),
+                invocation,
+            }));
+        }
+    }
+
     /// Adds a later run. Undo still returns each file to what it was before the first run, together
     /// with what the user changed between the two runs.
     pub fn add(&mut self, later: Self) {
@@ -147,6 +183,14 @@ impl Receipt {
                 self.services.push(service);
             }
         }
+    }
+}
+
+/// The manager's identifier of a service's current start.
+fn start_of(host: &Host, service: &Service) -> Option<String> {
+    match service.state(host) {
+        Answer::Known(ServiceState::Runs(start)) => start.invocation,
+        _ => None,
     }
 }
 

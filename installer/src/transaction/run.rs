@@ -1,20 +1,25 @@
 //! Carries out a plan as a transaction: makes all of its changes, or none.
 
+use crate::engines::activation::Activation;
+use crate::engines::down;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::error::engine_fault::EngineFault;
 use crate::error::invocation::Invocation;
+use crate::error::still_down::{self, StillDown};
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
 use crate::terminal::context::RunContext;
-use crate::transaction::activate::{activate, check_all};
+use crate::transaction::activate::{Remaining, activate, check_all, read_units};
+use crate::transaction::ended::Ended;
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
-use crate::transaction::rollback::roll_back;
+use crate::transaction::rollback::{roll_back, roll_back_engine, way_on};
 use crate::transaction::states::{RunState, States};
 use crate::transaction::{change_io, checked_before, preflight};
-use crate::verify;
+use crate::verify::{self, Unverified};
 
 /// What a run does besides writing files.
 #[derive(Clone, Copy, Debug)]
@@ -26,27 +31,34 @@ pub struct RunOptions {
     pub restart: bool,
     /// Run a container in each engine.
     pub verify: bool,
+    /// What is rolled back if one engine fails.
+    pub scope: RollbackScope,
+}
+
+/// What a run rolls back if one engine fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RollbackScope {
+    /// That engine, if there are others to set up.
+    Engine,
+    /// Everything.
+    Run,
 }
 
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the error says why.
-pub fn apply(
-    context: &RunContext,
-    plan: &mut Plan,
-    how: RunOptions,
-) -> Result<verify::Outcome, Error> {
+pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<Ended, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
-    let (services, options) = (plan.services(), plan.recorded_options());
-    carry_out(context, plan, &earlier, how, |journal| {
+    carry_out(context, plan, &earlier, how, |plan, journal| {
         let mut receipt = earlier.clone();
         receipt.add(Receipt {
             version: env!("CARGO_PKG_VERSION").into(),
             changes: journal.changes.clone(),
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
-            services,
-            asked: options,
+            services: plan.services(),
+            asked: plan.recorded_options(),
             ..Receipt::default()
         });
+        receipt.note_starts(context.host, &journal.begun);
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
             receipt: Some(receipt),
@@ -75,12 +87,11 @@ pub fn undo(
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
-) -> Result<(), Error> {
-    carry_out(context, plan, receipt, how, |_| Commit {
+) -> Result<Ended, Error> {
+    carry_out(context, plan, receipt, how, |_, _| Commit {
         receipt: None,
         directories: receipt.directories.clone(),
     })
-    .map(drop)
 }
 
 /// Writes one file as the user asks. It is journaled like any other change, but undo does not
@@ -92,12 +103,12 @@ pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
         checks_before: false,
         restart: false,
         verify: false,
+        scope: RollbackScope::Run,
     };
-    carry_out(context, &mut Plan::of_file(change), &receipt, how, |_| {
-        Commit {
-            receipt: earlier,
-            directories: Vec::new(),
-        }
+    let mut plan = Plan::of_file(change);
+    carry_out(context, &mut plan, &receipt, how, |_, _| Commit {
+        receipt: earlier,
+        directories: Vec::new(),
     })
     .map(drop)
 }
@@ -119,8 +130,8 @@ fn carry_out(
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
-    commit: impl FnOnce(&Journal) -> Commit,
-) -> Result<verify::Outcome, Error> {
+    commit: impl FnOnce(&Plan, &Journal) -> Commit,
+) -> Result<Ended, Error> {
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
@@ -132,6 +143,8 @@ fn carry_out(
         plan,
         how,
         states,
+        down: Vec::new(),
+        left: Vec::new(),
     };
     let ended = run.carry_out(commit);
     ended.map_err(|cause| run.failed(cause))
@@ -143,30 +156,42 @@ struct Run<'a> {
     how: RunOptions,
     journal: Journal,
     states: States,
+    /// Containers that ran before a restart and do not run again.
+    down: Vec<StillDown>,
+    /// What is left to do by hand for engines that were rolled back and do not run as before.
+    left: Vec<String>,
 }
 
 impl Run<'_> {
     fn carry_out(
         &mut self,
-        commit: impl FnOnce(&Journal) -> Commit,
-    ) -> Result<verify::Outcome, Error> {
+        commit: impl FnOnce(&Plan, &Journal) -> Commit,
+    ) -> Result<Ended, Error> {
         self.ensure_possible()?;
         self.write()?;
         self.activate()?;
-        let verified = self.verify()?;
+        let outcome = self.verify()?;
         self.commit(commit)?;
-        Ok(verified)
+        Ok(Ended {
+            outcome,
+            down: std::mem::take(&mut self.down),
+            skipped: self.plan.skipped.clone(),
+            left: std::mem::take(&mut self.left),
+            left_earlier: Vec::new(),
+        })
     }
 
     /// The preflight checks.
-    fn ensure_possible(&self) -> Result<(), Error> {
+    fn ensure_possible(&mut self) -> Result<(), Error> {
         for change in &self.plan.changes {
             ensure_as_planned(self.context.host, change)?;
             let is_known = self.journal.attributes.contains_key(&change.path);
             preflight::ensure_writable(self.context.host, change, is_known)?;
         }
         if self.how.checks_before {
-            checked_before::ensure_accepted(self.context.host, self.plan)?;
+            for (name, refused) in checked_before::refusing(self.context.host, self.plan) {
+                self.go_on_without(&name, refused)?;
+            }
         }
         // The preflight checks read files as well: fail if any of those reads failed.
         self.context.host.ensure_fully_readable()?;
@@ -185,30 +210,97 @@ impl Run<'_> {
         }
         self.context.progress.done(&counted(&self.plan.changes));
         self.plan.read_again(self.context.host);
-        check_all(self.context.host, self.plan, self.context.progress)
+        for (name, checked) in check_all(self.context.host, self.plan) {
+            match checked {
+                Ok(true) => {
+                    let accepts = format!("{name} accepts its configuration");
+                    self.context.progress.done(&accepts);
+                }
+                Ok(false) => {}
+                Err(e) => self.go_on_without(&name, e)?,
+            }
+        }
+        Ok(())
     }
 
     fn activate(&mut self) -> Result<(), Error> {
         if self.how.restart {
-            let (journal, states) = (&mut self.journal, &mut self.states);
-            activate(&self.context, self.plan, journal, states)?;
+            read_units(self.context.host, self.plan, &mut self.journal)?;
+            let mut n = 0;
+            while let Some(one) = self.plan.engines.get(n) {
+                let (journal, states) = (&mut self.journal, &mut self.states);
+                match activate(&self.context, one, journal, states) {
+                    Ok(down) => {
+                        self.down.extend(down);
+                        n += 1;
+                    }
+                    Err(e) => {
+                        let name = one.0.facts().name.clone();
+                        self.go_on_without(&name, e)?;
+                    }
+                }
+            }
         }
         self.states.reach_all(RunState::Activated);
         Ok(())
     }
 
+    /// Verifies the engines; again without an engine in which a container has failed.
     fn verify(&mut self) -> Result<verify::Outcome, Error> {
-        let verified = if self.how.verify {
-            verify_all(&self.context, self.plan, &mut self.states)?
-        } else {
-            verify::Outcome::default()
+        let outcome = loop {
+            if !self.how.verify {
+                break verify::Outcome::default();
+            }
+            match verify_all(&self.context, self.plan, &mut self.states) {
+                Err(Error::Engine { engine, fault }) => {
+                    self.go_on_without(&engine, Error::engine(&engine, fault))?;
+                }
+                ended => break ended?,
+            }
         };
         self.states.reach_all(RunState::Verified);
-        Ok(verified)
+        Ok(outcome)
     }
 
-    fn commit(&mut self, commit: impl FnOnce(&Journal) -> Commit) -> Result<(), Error> {
-        let commit = commit(&self.journal);
+    /// Rolls back the engine that failed and goes on with the others. Fails with the cause if the
+    /// whole run must be rolled back.
+    fn go_on_without(&mut self, name: &str, cause: Error) -> Result<(), Error> {
+        let is_alone = self.how.scope == RollbackScope::Run || self.plan.engines.len() < 2;
+        let at = self.plan.position(name).filter(|_| !is_alone);
+        let one = at.and_then(|at| self.plan.engines.get_mut(at));
+        let Some((engine, _)) = one.filter(|_| !matches!(cause, Error::Interrupted)) else {
+            return Err(cause);
+        };
+        if self.plan.changes.iter().all(|c| engine.owns(&c.path)) {
+            return Err(cause);
+        }
+        let host = self.context.host;
+        self.context.progress.failed(&cause.to_string());
+        if self.states.of_run() > RunState::Planned {
+            let remaining = roll_back_engine(&self.context, &mut **engine, &self.journal);
+            let is_back = |c: &Change| {
+                let current = change_io::current(host, c);
+                current.is_ok_and(|current| current == c.before)
+            };
+            let mut its = self.journal.changes.iter().filter(|c| engine.owns(&c.path));
+            if !its.all(is_back) {
+                // The rollback of the whole run tries again, and says what is left.
+                return Err(cause);
+            }
+            self.journal.leave_out(&**engine);
+            self.journal.store(host)?;
+            self.down.extend(remaining.down);
+            self.left.extend(remaining.left);
+        } else {
+            self.journal.leave_out(&**engine);
+        }
+        self.plan.leave_out_failed(name, &cause);
+        self.states.leave_out(name);
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: impl FnOnce(&Plan, &Journal) -> Commit) -> Result<(), Error> {
+        let commit = commit(self.plan, &self.journal);
         self.journal.commit = Some(commit.clone());
         if let Err(e) = self.journal.store(self.context.host) {
             // The file may be in place although syncing its directory failed. `recover` decides by the state on disk,
@@ -244,9 +336,10 @@ impl Run<'_> {
         if !refuses || self.how.checks_before {
             return cause;
         }
-        match checked_before::ensure_accepted(self.context.host, self.plan) {
-            Ok(()) => cause,
-            Err(before) => {
+        let mut refusing = checked_before::refusing(self.context.host, self.plan).into_iter();
+        match refusing.next() {
+            None => cause,
+            Some((_, before)) => {
                 self.context.progress.failed(&before.to_string());
                 before
             }
@@ -276,13 +369,22 @@ impl Run<'_> {
                 .warn("interrupted: putting everything back"),
             _ => self.context.progress.failed(&cause.to_string()),
         }
-        let left = roll_back(&self.context, self.plan, &self.journal);
+        let Remaining { mut left, mut down } = roll_back(&self.context, self.plan, &self.journal);
+        let way_on = (!left.is_empty()).then(way_on);
+        left.append(&mut self.left);
+        down.append(&mut self.down);
         let cause = Box::new(self.as_found(cause));
-        if left.is_empty() {
-            limits::end();
+        if !left.is_empty() {
+            left.extend((!down.is_empty()).then(|| still_down::start_command(&down)));
+            left.extend(way_on);
+            return Error::RollbackIncomplete { cause, left };
+        }
+        limits::end();
+        if down.is_empty() {
             return Error::RolledBack(cause);
         }
-        Error::RollbackIncomplete { cause, left }
+        let cause = Some(cause);
+        Error::ContainersDown { cause, down }
     }
 }
 
@@ -302,12 +404,26 @@ fn verify_all(
         signals, progress, ..
     } = context;
     signals.ensure_none()?;
-    let engines = plan.engines.iter().map(|(e, _)| &**e);
+    // One that does not run, and that this run does not start, is not started by its verification either.
+    let stopped = |(e, a): &&(Box<dyn Engine>, Activation)| {
+        Some(down::why(context.host, &**e)?).filter(|_| a.of().is_none())
+    };
+    let runs = plan.engines.iter().filter(|one| stopped(one).is_none());
+    let engines = runs.map(|(e, _)| &**e);
     let wanted = verify::Expectation {
         gpus: plan.gpus,
         reload: true,
     };
-    let outcome = verify::run(context, engines, wanted)?;
+    let mut outcome = verify::run(context, engines, wanted)?;
+    for one in &plan.engines {
+        if let Some(why) = stopped(&one) {
+            outcome.not_verified.push(Unverified {
+                engine: one.0.facts().name.clone(),
+                how: String::new(),
+                why,
+            });
+        }
+    }
     let verified = &outcome.verified;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;

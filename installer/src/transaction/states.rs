@@ -56,6 +56,11 @@ impl States {
         }
     }
 
+    /// Removes an engine that has been rolled back and is no longer part of the run.
+    pub fn leave_out(&mut self, engine: &str) {
+        self.engines.remove(engine);
+    }
+
     /// Records that all engines have reached this state.
     pub fn reach_all(&mut self, state: RunState) {
         self.files = state;

@@ -130,6 +130,7 @@ impl Checked for Receipt {
             services: stored.services,
             written: stored.written,
             asked: stored.asked,
+            started: stored.started,
             unchecked,
         })
     }
@@ -143,6 +144,7 @@ impl Checked for Receipt {
             services: self.services.clone(),
             written: self.written.clone(),
             asked: self.asked.clone(),
+            started: self.started.clone(),
             unchecked: BTreeSet::new(),
         }
     }

@@ -330,6 +330,10 @@ impl Engine for Containerd {
         })
     }
 
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        self.daemon.service.clone()
+    }
+
     fn warnings(&self, _host: &Host) -> Vec<String> {
         let name = &self.facts.name;
         let notes = self.facts.notes.iter();

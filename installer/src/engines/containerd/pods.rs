@@ -58,7 +58,12 @@ pub fn probe(
     let archive = archive.display().to_string();
     let remove = |name: &str| argv(&[&ctr, &["images", "rm", "--sync", name]]);
     probe.load = vec![argv(&[&ctr, &["images", "import", &archive]])];
-    probe.unload = vec![remove(probe_image::NAME)];
+    // CRI gives each image a further name, its ID, which keeps the image when ctr has removed the other names. So CRI
+    // removes the image first; ctr removes a name that CRI has not learnt of yet.
+    probe.unload = vec![
+        pods.remove_image(probe_image::NAME),
+        remove(probe_image::NAME),
+    ];
     probe.is_unused = !is_node;
     // If no kubelet runs pods, the sandbox image has not been pulled and is not needed by others: our image, whose
     // program only waits, takes its place meanwhile.

@@ -288,6 +288,10 @@ impl Engine for Crio {
         })
     }
 
+    fn daemon_service(&self, host: &Host) -> Option<Service> {
+        Some(service(host))
+    }
+
     /// Pods that use our runtime. CRI-O can neither start nor stop them once the runtime is gone
     /// (toolkit #1360).
     fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {

@@ -115,9 +115,13 @@ impl Client {
         }
     }
 
-    /// Starts a container.
+    /// Starts a container; the error is the daemon's reason.
     pub fn start(&self, host: &Host, name: &str, limit: Duration) -> Result<(), String> {
-        self.run(host, &["start", name], limit).map(drop)
+        match self.output(host, &["start", name], limit) {
+            Ok(out) if out.has_succeeded() => Ok(()),
+            Ok(out) => Err(reason(&out)),
+            Err(e) => Err(e.to_string()),
+        }
     }
 
     fn output(&self, host: &Host, args: &[&str], limit: Duration) -> Result<Output, Error> {
@@ -189,6 +193,17 @@ fn info(text: &str) -> Result<DaemonInfo, String> {
         containers: all["Containers"].as_u64(),
         running: all["ContainersRunning"].as_u64(),
     })
+}
+
+/// Why `docker start` failed. The client's last line only repeats the names: "Error: failed to start
+/// containers: web".
+fn reason(out: &Output) -> String {
+    const DAEMON: &str = "Error response from daemon:";
+    let of_daemon = out.stderr.lines().find_map(|l| l.split_once(DAEMON));
+    match of_daemon {
+        Some((_, said)) => said.trim().to_owned(),
+        None => out.first_line().to_owned(),
+    }
 }
 
 /// The address on which a daemon started like that listens, as a client names it.

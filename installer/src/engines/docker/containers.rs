@@ -1,21 +1,16 @@
-//! Finds Docker's running containers and those that need our setup, determines what a restart stops, and starts
-//! stopped containers again.
+//! Finds Docker's running containers and those that need our setup, and determines what a restart stops.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::client::Client;
 use super::stored_container;
-use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
 
 /// What a restart with live-restore does to running containers, as a message.
 pub const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
-/// How long a container may take to start.
-const START: Duration = Duration::from_secs(60);
 
 /// Names of the running containers.
 pub fn running(host: &Host, client: &Client) -> Answer<Vec<String>> {
@@ -81,27 +76,6 @@ pub fn stored_dependents(host: &Host, data_root: &Path) -> Answer<Vec<String>> {
     }
 }
 
-/// Starts the containers that a restart stopped and that did not start by themselves. It starts all that it can; the
-/// error names the others.
-pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(), Error> {
-    let now = running(host, client);
-    let start = |name: &String| {
-        let started = client.start(host, name, START);
-        started
-            .err()
-            .map(|why| format!("docker start {name}: {why}"))
-    };
-    // If it is not known which containers run, all are started: docker does nothing for a container that already
-    // runs.
-    let runs = |name: &String| now.known().is_some_and(|now| now.contains(name));
-    let gone = stopped.iter().filter(|n| !runs(n));
-    let failed: Vec<String> = gone.filter_map(start).collect();
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(Error::NotStarted(failed))
-}
-
 /// What a restart stops, as a message.
 pub fn effect(running: &[String], live_restore: bool) -> String {
     match (running, live_restore) {
@@ -117,7 +91,7 @@ pub fn effect(running: &[String], live_restore: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
@@ -143,7 +117,7 @@ mod tests {
     }
 
     /// A fake docker.
-    fn docker(dir: &Path, script: &str) -> PathBuf {
+    pub fn docker(dir: &Path, script: &str) -> PathBuf {
         let docker = dir.join("docker");
         // Written by another process: a test that forks at the same time would keep our writable
         // descriptor open, and running the file would fail (ETXTBSY).
@@ -200,30 +174,6 @@ mod tests {
                 .unwrap_or_else(|| panic!("{inspect}: {answer:?}"));
             assert!(why.contains(said), "{inspect}: {why}");
         }
-    }
-
-    /// A container that was removed when it ended (`--rm`) does not prevent the others from being
-    /// started.
-    #[test]
-    fn a_container_that_cannot_restart_does_not_stop_the_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let started = dir.path().join("started");
-        let script = format!(
-            "case $3 in\n\
-             ps) echo up ;;\n\
-             start) [ $4 != gone ] || {{ echo 'No such container: gone' >&2; exit 1; }}; echo $4 >>{} ;;\n\
-             esac\n",
-            started.display()
-        );
-        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
-        let client = Client::by(&docker(dir.path(), &script));
-        let names = ["up", "gone", "web"].map(str::to_owned);
-        let message = start_again(&host, &client, &names).unwrap_err().to_string();
-        assert!(
-            message.contains("docker start gone: No such container"),
-            "{message}"
-        );
-        assert_eq!(std::fs::read_to_string(started).unwrap(), "web\n");
     }
 
     /// A daemon that answers `info` but not `ps` may have any number of containers.

@@ -6,6 +6,7 @@
 
 pub(crate) mod cdi_restart;
 pub(crate) mod client;
+mod comeback;
 mod containers;
 pub(crate) mod context;
 pub(crate) mod daemon_json;
@@ -26,6 +27,7 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 
 use client::{Client, DaemonInfo};
+use comeback::RetryTimes;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use places::CONFIG;
@@ -35,6 +37,7 @@ use crate::engines::activation::{Activated, Activation};
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
+use crate::error::still_down::StillDown;
 use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
@@ -82,6 +85,29 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         engines.push(Box::new(engine));
     }
     engines
+}
+
+fn service_of(user: Option<&User>) -> Service {
+    Service {
+        name: "docker.service".into(),
+        manager: match user {
+            Some(_) => Manager::SystemdUser,
+            None => Manager::Systemd,
+        },
+    }
+}
+
+/// Whether no dockerd runs, as its service's manager says. One that somebody started by hand runs
+/// although its service does not.
+fn is_down(host: &Host, user: Option<&User>) -> bool {
+    let pid = host.root().read_to_string(PIDFILE).unwrap_or_default();
+    // The file of a dockerd that was killed may have the number of another process by now.
+    let name = || {
+        host.root()
+            .read_to_string(format!("/proc/{}/comm", pid.trim()))
+    };
+    let by_hand = || name().is_ok_and(|name| name.trim() == "dockerd");
+    service_of(user).is_down(host) && !by_hand()
 }
 
 /// The socket that plain `docker` should use for the user who runs gpusetup: the socket of the user's own Docker if
@@ -144,7 +170,9 @@ impl Docker {
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
-            let info = host.is_live().then(|| client.info(host));
+            // Not even a question to one that does not run: its socket would start it.
+            let can_answer = host.is_live() && !is_down(host, user.as_ref());
+            let info = can_answer.then(|| client.info(host));
             (version.end(), info.unwrap_or(Answer::None))
         });
         let notes = file
@@ -176,13 +204,7 @@ impl Docker {
     }
 
     fn service(&self) -> Service {
-        Service {
-            name: "docker.service".into(),
-            manager: match self.user {
-                Some(_) => Manager::SystemdUser,
-                None => Manager::Systemd,
-            },
-        }
+        service_of(self.user.as_ref())
     }
 
     /// Its version, which decides what must be in its file. In a directory tree without its package the version is
@@ -342,6 +364,15 @@ impl Engine for Docker {
         }
     }
 
+    fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        Some(self.service())
+    }
+
+    fn is_idle(&self, host: &Host) -> bool {
+        let running = containers::running(host, &self.client);
+        running.known().is_some_and(Vec::is_empty)
+    }
+
     fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
@@ -361,8 +392,8 @@ impl Engine for Docker {
         }
     }
 
-    fn start_again(&self, host: &Host, stopped: &[String]) -> Result<(), Error> {
-        containers::start_again(host, &self.client, stopped)
+    fn start_again(&self, host: &Host, stopped: &[String]) -> Vec<StillDown> {
+        comeback::start_again(host, &self.client, stopped, RetryTimes::USUAL)
     }
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {

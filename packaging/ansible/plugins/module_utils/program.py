@@ -21,6 +21,8 @@ STANDS = {
     4: "Nothing was changed.",
     5: "Nothing was changed.",
     6: "Nothing was changed.",
+    7: "That engine is as before; the others are set up.",
+    8: "The rest is done.",
     130: "What this run did was put back.",
 }
 

@@ -44,6 +44,13 @@ options:
     description: Make the runtime C(nvidia) the engines' default.
     type: bool
     default: false
+  all_or_nothing:
+    description:
+      - Where one engine cannot be set up, put all of them back. Otherwise that engine alone is put back, the others are
+        set up, and the task fails.
+      - Engines that do not run are started. Otherwise they are left as they are, with a warning.
+    type: bool
+    default: false
   existing:
     description:
       - What becomes of a runtime C(nvidia), a CDI spec or a hook that another tool or you have set up.
@@ -61,7 +68,8 @@ options:
     choices: [auto, keep_containers, never]
     default: auto
   verify:
-    description: With O(state=present), run containers where something changed; a failure puts everything back.
+    description:
+      - With O(state=present), run containers where something changed. An engine in which one fails is put back.
     type: bool
     default: true
   daemon_reload:
@@ -182,6 +190,16 @@ cause:
   returned: failure
   type: str
   sample: no driver is loaded
+skipped:
+  description: Engines that were left as they were, each with C(reason) (C(does-not-run) or C(failed)) and C(why).
+  returned: always
+  type: list
+  elements: dict
+containers_down:
+  description: Containers that ran before a restart and do not run, each with C(container) and C(why).
+  returned: always
+  type: list
+  elements: dict
 fix:
   description: What to do about it.
   returned: failure
@@ -208,8 +226,10 @@ from ansible_collections.gpusetup.gpu.plugins.module_utils.program import (
     message,
 )
 
-#: The exit code where something is set up and not verified.
-NOT_VERIFIED = 7
+#: The exit code where an engine was left out or is not verified.
+PARTLY = 7
+#: The exit code where containers that ran do not run again.
+CONTAINERS_DOWN = 8
 #: Exists while gpusetup has changed something on the host.
 RECEIPT = "/var/lib/gpusetup/receipt.json"
 
@@ -235,6 +255,8 @@ def install_words(params, look):
     words += engine_flags(params)
     if params["default_runtime"]:
         words.append("--default-runtime")
+    if params["all_or_nothing"]:
+        words.append("--all-or-nothing")
     if not params["verify"]:
         words.append("--no-verify")
     return words + restart_flags(params)
@@ -278,6 +300,17 @@ def warn_of_not_verified(module, document):
             module.warn(reason)
 
 
+def fail_if_short(module, document, result):
+    """Fails if an engine was put back although the others are set up, or if containers are down."""
+    failed = [one for one in result["skipped"] if one.get("reason") == "failed"]
+    if not (failed or result["containers_down"]):
+        return
+    cause = document.get("msg") or "gpusetup ended with %s" % document["exit_code"]
+    fix = document.get("fix")
+    result.update(cause=cause, fix=fix)
+    module.fail_json(msg=message(cause, fix, document["exit_code"]), **result)
+
+
 def paths(diff):
     """The files of the diff."""
     return [one["after_header"] or one["before_header"] for one in diff]
@@ -308,13 +341,15 @@ def outcome(document):
         restart_required=document.get("restart_required") or [],
         verified=document.get("verified") or [],
         foreign=document.get("foreign") or {},
+        skipped=document.get("skipped") or [],
+        containers_down=document.get("containers_down") or [],
         exit_code=document.get("exit_code", 0),
     )
 
 
 def verify(module, program, result):
     """Runs the containers; fails if one does not see its GPUs."""
-    seen = program.call(verify_words(module.params), ends=(0, 1, NOT_VERIFIED))
+    seen = program.call(verify_words(module.params), ends=(0, 1, PARTLY))
     result["verified"] = seen.get("verified") or []
     result["not_verified"] = seen.get("not_verified") or []
     warn_of_not_verified(module, seen)
@@ -343,6 +378,7 @@ def main():
             engines=dict(type="list", elements="str", default=[]),
             mode=dict(type="str", choices=["both", "cdi", "runtime"], default="both"),
             default_runtime=dict(type="bool", default=False),
+            all_or_nothing=dict(type="bool", default=False),
             existing=dict(type="str", choices=["refuse", "adopt", "leave"], default="refuse"),
             restart=dict(
                 type="str",
@@ -366,13 +402,14 @@ def main():
         words = undo_words(params, look)
     else:
         words = install_words(params, look)
-    document = program.call(words, ends=(0, CHANGES) if look else (0, NOT_VERIFIED))
+    document = program.call(words, ends=(0, CHANGES) if look else (0, PARTLY, CONTAINERS_DOWN))
     warn_of_not_verified(module, document)
     for warning in document.get("warnings") or []:
         module.warn(warning)
     result = outcome(document)
     if module._diff:  # pylint: disable=protected-access
         result["diff"] = document.get("diff") or []
+    fail_if_short(module, document, result)
     if params["state"] == "verified" and not look and not result["verified"]:
         verify(module, program, result)
     module.exit_json(**result)

@@ -136,6 +136,7 @@ def test_options_are_flags(host):
         engines=["docker", "podman"],
         mode="cdi",
         default_runtime=True,
+        all_or_nothing=True,
         existing="adopt",
         restart="keep_containers",
         verify=False,
@@ -144,8 +145,9 @@ def test_options_are_flags(host):
         log_file="/var/log/x",
     )
     assert host.calls == [
-        "install --yes --mode cdi --existing adopt --engine docker --engine podman --default-runtime --no-verify "
-        "--keep-containers --json --root /image --driver-root /opt/driver --log-file /var/log/x"
+        "install --yes --mode cdi --existing adopt --engine docker --engine podman --default-runtime "
+        "--all-or-nothing --no-verify --keep-containers --json --root /image --driver-root /opt/driver "
+        "--log-file /var/log/x"
     ]
     host.run(state="absent", force=True, restart="never")
     assert host.calls[1] == "undo --yes --force --no-restart --json"
@@ -170,6 +172,39 @@ def test_what_could_not_be_put_back_is_a_change(host):
     said = host.run()
     assert said["failed"] and said["changed"] and said["left"] == left
     assert "put back." not in said["msg"]
+
+
+def test_an_engine_that_was_put_back_fails_the_task(host):
+    skipped = [{"engine": "docker", "reason": "failed", "why": "did not come back"}]
+    partly = dict(DONE, skipped=skipped, msg="left as it was: docker (did not come back)", fix="mend it")
+    host.says((7, partly))
+    said = host.run()
+    assert said["failed"] and said["changed"] and said["exit_code"] == 7
+    assert said["msg"].splitlines() == [
+        "left as it was: docker (did not come back)",
+        "Fix: mend it",
+        "That engine is as before; the others are set up.",
+    ]
+    assert said["skipped"] == skipped
+
+
+def test_an_engine_that_does_not_run_is_a_warning(host):
+    skipped = [{"engine": "docker", "reason": "does-not-run", "why": "it does not run"}]
+    warning = "docker is left as it is: it does not run"
+    host.says((7, dict(DONE, skipped=skipped, warnings=[warning])))
+    said = host.run()
+    assert said["code"] == 0 and said["changed"] and said["skipped"] == skipped
+    assert host.warnings == [warning]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_containers_that_do_not_run_again_fail_the_task(host, state):
+    down = [{"container": "web", "why": "no such network"}]
+    message = "1 container that ran does not run: web (no such network)"
+    host.says((8, dict(DONE, containers_down=down, msg=message, fix="docker start web")))
+    said = host.run(state=state)
+    assert said["failed"] and said["changed"] and said["containers_down"] == down
+    assert said["msg"].splitlines() == [message, "Fix: docker start web", "The rest is done."]
 
 
 def test_changes_to_make_are_no_end_of_an_install(host):

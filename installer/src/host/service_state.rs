@@ -1,0 +1,152 @@
+//! What a service manager says of a service: whether it runs, since when, and whether it fails.
+//!
+//! The manager is asked before anybody talks to an engine: a client that connects to the socket of a
+//! stopped Docker makes systemd start it (`docker.socket`).
+
+use std::time::Duration;
+
+use crate::host::Host;
+use crate::host::answer::Answer;
+use crate::host::service::{Manager, Service};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The state of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceState {
+    /// It runs.
+    Runs(Start),
+    /// Nobody has started it, or somebody has stopped it.
+    Stopped,
+    /// It fails to start, or ends again and again; this is what its manager says.
+    Fails(String),
+    /// It is just being started or stopped.
+    Changes,
+}
+
+/// A start of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// systemd's identifier of this start; `None` for another manager.
+    pub invocation: Option<String>,
+    /// The second since 1970 in which it was done.
+    pub at: Option<u64>,
+}
+
+impl Service {
+    /// What its manager says of it. `None` in a directory tree, or if there is no such service.
+    pub fn state(&self, host: &Host) -> Answer<ServiceState> {
+        if !host.is_live() {
+            return Answer::None;
+        }
+        match self.manager {
+            Manager::Systemd => systemd(host, &["systemctl"], &self.name),
+            Manager::SystemdUser => systemd(host, &["systemctl", "--user"], &self.name),
+            // Their managers only tell whether somebody has started them.
+            Manager::OpenRc | Manager::Snap => Answer::Unknown("it is not systemd's".into()),
+        }
+    }
+
+    /// Whether it does not run, and its manager knows that.
+    pub fn is_down(&self, host: &Host) -> bool {
+        let state = self.state(host);
+        matches!(
+            state,
+            Answer::Known(ServiceState::Stopped | ServiceState::Fails(_))
+        )
+    }
+}
+
+fn systemd(host: &Host, systemctl: &[&str], unit: &str) -> Answer<ServiceState> {
+    let show = [
+        "show",
+        "--property=LoadState,ActiveState,SubState,Result,InvocationID,ActiveEnterTimestamp",
+        "--timestamp=unix",
+        unit,
+    ];
+    let argv = [systemctl, &show].concat();
+    let mut out = host.run(&argv, LIMIT);
+    if out.as_ref().is_ok_and(|out| !out.has_succeeded()) {
+        // Before systemd 248 there is no --timestamp; nobody then knows when it started.
+        let plain: Vec<&str> = argv
+            .into_iter()
+            .filter(|w| *w != "--timestamp=unix")
+            .collect();
+        out = host.run(&plain, LIMIT);
+    }
+    match out {
+        Ok(out) if out.has_succeeded() => parsed(&out.stdout),
+        Ok(out) => Answer::Unknown(out.last_line().to_owned()),
+        Err(e) => Answer::Unknown(e.to_string()),
+    }
+}
+
+fn parsed(shown: &str) -> Answer<ServiceState> {
+    let of = |name: &str| {
+        let mut lines = shown.lines();
+        lines.find_map(|l| l.strip_prefix(name)?.strip_prefix('='))
+    };
+    let text = |name: &str| of(name).filter(|v| !v.is_empty());
+    if of("LoadState") == Some("not-found") {
+        return Answer::None;
+    }
+    let Some(active) = text("ActiveState") else {
+        return Answer::Unknown("systemctl show says nothing of it".into());
+    };
+    let sub = text("SubState").unwrap_or_default();
+    let result = text("Result").unwrap_or("failed");
+    Answer::Known(match (active, sub) {
+        ("active" | "reloading" | "refreshing", _) => ServiceState::Runs(Start {
+            invocation: text("InvocationID").map(str::to_owned),
+            // `@1790000000`, or a date before systemd 248.
+            at: text("ActiveEnterTimestamp").and_then(|t| t.strip_prefix('@')?.parse().ok()),
+        }),
+        ("inactive", _) => ServiceState::Stopped,
+        ("failed", _) => ServiceState::Fails(format!("it failed to start ({result})")),
+        ("activating", "auto-restart" | "auto-restart-queued") => {
+            ServiceState::Fails(format!("it ends again and again ({result})"))
+        }
+        _ => ServiceState::Changes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(active: &str, sub: &str) -> Answer<ServiceState> {
+        parsed(&format!(
+            "LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult=exit-code\n\
+             InvocationID=0a1b\nActiveEnterTimestamp=@1790000000\n"
+        ))
+    }
+
+    #[test]
+    fn a_service_that_fails_is_told_from_one_that_is_stopped() {
+        let start = Start {
+            invocation: Some("0a1b".into()),
+            at: Some(1_790_000_000),
+        };
+        let known = Answer::Known;
+        assert_eq!(state("active", "running"), known(ServiceState::Runs(start)));
+        assert_eq!(state("inactive", "dead"), known(ServiceState::Stopped));
+        assert_eq!(
+            state("failed", "failed"),
+            known(ServiceState::Fails("it failed to start (exit-code)".into()))
+        );
+        assert_eq!(
+            state("activating", "auto-restart"),
+            known(ServiceState::Fails(
+                "it ends again and again (exit-code)".into()
+            ))
+        );
+        assert_eq!(state("activating", "start"), known(ServiceState::Changes));
+    }
+
+    #[test]
+    fn a_missing_unit_and_an_empty_answer_are_different() {
+        let missing = "LoadState=not-found\nActiveState=inactive\n";
+        assert_eq!(parsed(missing), Answer::None);
+        assert!(parsed("").unknown().is_some());
+    }
+}
