@@ -147,8 +147,13 @@ pub enum Error {
         command: Invocation<'static>,
     },
     /// Containers need what would be undone.
-    #[error("containers use what would go, and would not start again: {}", .0.join(", "))]
-    InUse(Vec<String>),
+    #[error("containers use what would go, and would not start again: {}{}", gpus.join(", "), only_named(gpus, named))]
+    InUse {
+        /// Those that ask for GPUs.
+        gpus: Vec<String>,
+        /// Those that ask for none, and for which only the name of our runtime is recorded.
+        named: Vec<String>,
+    },
     /// It is not known whether containers need what would be undone: an engine and the reason each.
     #[error("which containers use what would go is not known: {}", .0.join(", "))]
     InUseUnknown(Vec<String>),
@@ -264,7 +269,7 @@ impl Error {
 
     /// What to do next.
     pub fn fix(&self) -> Option<String> {
-        use Invocation::{Adopt, Leave, UndoByForce, Yes};
+        use Invocation::{Adopt, Leave, UndoByForce, UndoLeavingRuntime, Yes};
         Some(match self {
             Self::Unsupported(unsupported) => unsupported.fix(),
             Self::Signal { source, .. } => return system_fix::of(source),
@@ -286,8 +291,19 @@ impl Error {
             Self::WouldStop { command, .. } => format!(
                 "run `{command}` when they may, or turn on live-restore; nothing was changed"
             ),
-            Self::InUse(_) => {
-                format!("remove them first, or run `{UndoByForce}`; nothing was changed")
+            Self::InUse { gpus, .. } if gpus.is_empty() => format!(
+                "make them anew without that runtime, or run `{UndoLeavingRuntime}`, which leaves a runtime of that \
+                 name that is plain runc; `{UndoByForce}` goes ahead without; nothing was changed"
+            ),
+            Self::InUse { named, .. } => {
+                let named = if named.is_empty() {
+                    String::new()
+                } else {
+                    format!(
+                        "; `{UndoLeavingRuntime}` leaves a runtime for those that ask for no GPU"
+                    )
+                };
+                format!("remove them first, or run `{UndoByForce}`{named}; nothing was changed")
             }
             Self::InUseUnknown(_) => format!(
                 "see that the engine answers, then run this again, or run `{UndoByForce}`; nothing was changed"
@@ -345,7 +361,7 @@ impl Error {
             | Self::NoContainersInTree
             | Self::Engine { .. }
             | Self::WouldStop { .. }
-            | Self::InUse(_)
+            | Self::InUse { .. }
             | Self::InUseUnknown(_)
             | Self::OtherTools(_)
             | Self::ChangedSince(_)
@@ -357,4 +373,17 @@ impl Error {
             | Self::Inject(_) => Exit::Failed,
         }
     }
+}
+
+/// The part of the message about containers that ask for no GPU, after that about the others.
+fn only_named(gpus: &[String], named: &[String]) -> String {
+    if named.is_empty() {
+        return String::new();
+    }
+    let first = if gpus.is_empty() { "" } else { "; " };
+    format!(
+        "{first}these ask for no GPU, but have our runtime recorded, and Docker starts none whose runtime it does not \
+         know: {}",
+        named.join(", ")
+    )
 }

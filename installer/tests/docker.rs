@@ -360,3 +360,110 @@ fn the_config_file_named_by_the_unit_is_edited() {
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
     assert_eq!(tree.state(), before);
 }
+
+/// What a JSON document of `plan` or `install` says of Docker's default runtime.
+fn said_default(tree: &Tree, args: &[&str]) -> Value {
+    let out = tree.run(&[args, &["--json"]].concat());
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    document["default_runtime"]["docker"].clone()
+}
+
+#[test]
+fn the_default_runtime_stays_until_it_is_taken_back() {
+    for text in [
+        "{}\n",
+        "{\n  \"default-runtime\": \"site\",\n  \"runtimes\": {\"site\": {\"path\": \"/usr/bin/runc\"}}\n}\n",
+    ] {
+        let tree = docker(text);
+        tree.write("usr/bin/runc", "");
+        let before = tree.state();
+        assert_eq!(said_default(&tree, &["plan"]), Value::Null);
+        assert_eq!(said_default(&tree, &["plan", "--default-runtime"]), "set");
+        let out = tree.run(&["install", "--yes", "--default-runtime"]);
+        assert_eq!(out.status.code(), Some(0), "{}", message(&out));
+        assert!(
+            message(&out).contains("recorded in them"),
+            "{}",
+            message(&out)
+        );
+        assert_eq!(json(&tree)["default-runtime"], "nvidia");
+        let set = tree.read("etc/docker/daemon.json");
+
+        // Neither flag: nothing changes, and that is said; in the text, in JSON and by the receipt.
+        let out = tree.run(&["plan"]);
+        assert_eq!(out.status.code(), Some(0), "{}", message(&out));
+        let stays = "docker: runtime \"nvidia\" stays the default";
+        assert!(message(&out).contains(stays), "{}", message(&out));
+        assert!(
+            message(&out).contains("--no-default-runtime"),
+            "{}",
+            message(&out)
+        );
+        assert_eq!(said_default(&tree, &["plan"]), "kept");
+        for _ in 0..2 {
+            let out = tree.run(&["install", "--yes"]);
+            assert!(message(&out).contains(stays), "{}", message(&out));
+            assert_eq!(tree.read("etc/docker/daemon.json"), set);
+        }
+        assert_eq!(said_default(&tree, &["install", "--yes"]), "kept");
+
+        // It is taken back, and everything else stays.
+        assert_eq!(tree.code(&["plan", "--no-default-runtime"]), 2);
+        assert_eq!(
+            said_default(&tree, &["plan", "--no-default-runtime"]),
+            "taken-back"
+        );
+        let out = tree.run(&["install", "--yes", "--no-default-runtime"]);
+        assert_eq!(out.status.code(), Some(0), "{}", message(&out));
+        let old: Value = serde_json::from_str(text).unwrap();
+        let now = json(&tree);
+        assert_eq!(now.get("default-runtime"), old.get("default-runtime"));
+        assert!(now["runtimes"]["nvidia"].is_object());
+        for args in [&["plan"][..], &["plan", "--no-default-runtime"]] {
+            assert_eq!(said_default(&tree, args), Value::Null, "{args:?}");
+            assert_eq!(tree.code(args), 0, "{args:?}");
+        }
+
+        // It is the user's key from then on.
+        let mine = tree.read("etc/docker/daemon.json");
+        let other = match old.get("default-runtime") {
+            Some(_) => mine.replace("\"site\",", "\"crun\","),
+            None => mine.replacen('{', "{\"default-runtime\": \"crun\",", 1),
+        };
+        tree.write("etc/docker/daemon.json", &other);
+        let out = tree.run(&["undo", "--yes"]);
+        assert_eq!(out.status.code(), Some(0), "{}", message(&out));
+        assert_eq!(json(&tree)["default-runtime"], "crun");
+        tree.write("etc/docker/daemon.json", text);
+        assert_eq!(tree.state(), before);
+    }
+}
+
+#[test]
+fn an_older_receipt_that_forgot_the_default_still_has_it() {
+    let tree = docker("{}\n");
+    assert_eq!(tree.code(&["install", "--yes", "--default-runtime"]), 0);
+    let receipt = tree.read("var/lib/gpusetup/receipt.json");
+    let mut forgot = fixture::without_checksums(&receipt);
+    assert_eq!(forgot["asked"]["docker"]["default_runtime"], true);
+    forgot["asked"]["docker"]["default_runtime"] = false.into();
+    tree.write("var/lib/gpusetup/receipt.json", &forgot.to_string());
+    assert_eq!(said_default(&tree, &["plan"]), "kept");
+    assert_eq!(tree.code(&["install", "--yes", "--no-default-runtime"]), 0);
+    assert_eq!(json(&tree).get("default-runtime"), None);
+}
+
+#[test]
+fn a_default_that_is_another_by_now_is_left() {
+    let tree = docker("{}\n");
+    assert_eq!(tree.code(&["install", "--yes", "--default-runtime"]), 0);
+    let text = tree.read("etc/docker/daemon.json");
+    let other = text.replace(
+        "\"default-runtime\": \"nvidia\"",
+        "\"default-runtime\": \"runc\"",
+    );
+    assert_ne!(other, text);
+    tree.write("etc/docker/daemon.json", &other);
+    assert_eq!(tree.code(&["install", "--yes", "--no-default-runtime"]), 0);
+    assert_eq!(json(&tree)["default-runtime"], "runc");
+}

@@ -24,12 +24,15 @@ fn table() -> Vec<Row> {
         .problem
 }
 
+/// Problems of services, which a directory tree does not run. tests/due.rs has running hosts with them.
+const OF_RUNNING_HOSTS: [&str; 2] = ["engine-down", "engine-not-restarted"];
+
 /// Without a host that has the problem, nobody would have seen the check find anything.
 #[test]
 fn every_checked_problem_has_a_broken_host() {
     let mut checked: Vec<String> = table()
         .into_iter()
-        .filter(|r| r.checked)
+        .filter(|r| r.checked && !OF_RUNNING_HOSTS.contains(&r.id.as_str()))
         .map(|r| r.id)
         .collect();
     let mut there: Vec<&str> = BREAKS.iter().map(|(id, _, _)| *id).collect();

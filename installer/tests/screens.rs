@@ -280,6 +280,43 @@ fn doctor_and_status() {
     }
 }
 
+/// What is due, what fails, and a run that did not end.
+#[test]
+fn what_is_due() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    let left = ["install", "--yes", "--no-restart"];
+    assert_eq!(running.on(WIDE, &left).end(), Some(0));
+    for (name, kind) in KINDS {
+        for (what, args, wanted) in [
+            ("plan-due", &["plan"][..], 2),
+            ("plan-due-left", &["plan", "--no-restart"], 2),
+            ("status-due", &[], 0),
+        ] {
+            let mut terminal = running.on(kind, args);
+            let code = terminal.end().unwrap();
+            golden(what, name, &terminal, code);
+            assert_eq!(code, wanted, "{name}");
+        }
+    }
+    running.host.write("state/dies-at", "containerd.service");
+    assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), None);
+    running.stop_docker();
+    running.host.write("state/crashes", "");
+    for (name, kind) in KINDS {
+        for (what, args, wanted) in [
+            ("plan-trouble", &["plan"][..], 2),
+            ("status-trouble", &[], 0),
+        ] {
+            let mut terminal = running.on(kind, args);
+            let code = terminal.end().unwrap();
+            golden(what, name, &terminal, code);
+            assert_eq!(code, wanted, "{name}");
+        }
+    }
+}
+
 /// Gives an answer other than yes to each question of each command, and expects that nothing
 /// changes.
 fn at_each_question(answer: impl Fn(&Terminal, Kind), question: &str, wanted: i32) {

@@ -71,12 +71,12 @@ fn without_root_nothing_is_guessed() {
         text.contains("which of its containers stop is not known without root"),
         "{text}"
     );
-    let not_known = document(&["detect", "--json"])["not_known"].clone();
+    let not_known = document(&["detect", "--json"])["without_root"].clone();
     assert_eq!(
         not_known,
         serde_json::json!(["docker: whether it runs", "containerd: whether it runs"])
     );
-    let not_known = document(&["plan", "--json"])["not_known"].clone();
+    let not_known = document(&["plan", "--json"])["without_root"].clone();
     let stops = "docker: which containers stop";
     assert!(
         not_known.as_array().unwrap().contains(&stops.into()),

@@ -9,6 +9,7 @@ mod applets;
 mod cli;
 mod exit;
 mod hook;
+mod host_policy;
 mod input;
 mod log;
 mod nvidia_ctk;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use cdi::LazyJson;
 use gpu_inject::live::Pidfd;
 use gpu_inject::oci::{Arrangement, ContainerView, Scan, early_root_path};
-use gpu_inject::request::scan_long;
+use gpu_inject::policy::Policy;
+use gpu_inject::request::{names_a_way, scan_long};
 use gpu_inject::{Error, Excerpt};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, open};
@@ -30,6 +31,8 @@ pub(crate) enum ConfigJson {
     Text(Vec<u8>),
     /// The open file, if it is too long to hold in memory.
     Long(File),
+    /// It is a directory, a FIFO or a device. No engine makes such a thing; it is for the low-level runtime to refuse.
+    NoFile,
 }
 
 /// A bundle directory.
@@ -57,10 +60,19 @@ impl OciBundle {
         let failed = |e| host(&path, e);
         // std's functions would make four more system calls with musl: they set O_CLOEXEC twice and read 8 KiB at a time.
         let file = File::from(
-            open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|e| failed(e.into()))?,
+            // O_NONBLOCK: opening a FIFO would block until somebody writes to it.
+            open(
+                &path,
+                OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+                Mode::empty(),
+            )
+            .map_err(|e| failed(e.into()))?,
         );
-        let size = file.metadata().map_or(0, |m| m.len());
+        let size = match file.metadata() {
+            Ok(metadata) if !metadata.is_file() => return Ok(ConfigJson::NoFile),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        };
         if size > LIMIT {
             return Ok(ConfigJson::Long(file));
         }
@@ -83,6 +95,18 @@ impl OciBundle {
     /// Scans a config.json that is too long to hold in memory for the parts that show whether GPUs are requested.
     pub(crate) fn scan(&self, long: File, prefixes: &[String]) -> Result<Scan<'static>, Error> {
         scan_long(long, prefixes).map_err(|why| self.invalid_config(&why))
+    }
+
+    /// Whether a config.json of any form has a name in it by which containers ask for GPUs.
+    pub(crate) fn names_a_way(&self, policy: &Policy) -> Result<bool, Error> {
+        let path = self.config_path();
+        let found = File::open(&path).and_then(|file| names_a_way(file, policy));
+        found.map_err(|e| host(&path, e))
+    }
+
+    /// The error for a config.json that is no file.
+    pub(crate) fn no_file(&self) -> Error {
+        self.invalid_config("not a regular file")
     }
 
     /// The error for a container that requests GPUs but whose config.json is too long.
@@ -143,6 +167,7 @@ impl OciBundle {
             ConfigJson::Long(file) => {
                 return below(ContainerView::of(&self.scan(file, &[])?).root_path());
             }
+            ConfigJson::NoFile => return Err(self.no_file()),
         };
         if let Some(path) = early_root_path(text) {
             return below(Some(&path));
@@ -160,7 +185,9 @@ impl OciBundle {
             Some(text) => text,
             None => match self.config() {
                 Ok(ConfigJson::Text(text)) => self.text.get_or_init(|| text),
-                Ok(ConfigJson::Long(_)) | Err(_) => return Arrangement::default(),
+                Ok(ConfigJson::Long(_) | ConfigJson::NoFile) | Err(_) => {
+                    return Arrangement::default();
+                }
             },
         };
         Arrangement {
@@ -300,6 +327,7 @@ mod tests {
                     assert_eq!(text.len() as u64, size);
                 }
                 ConfigJson::Long(_) => assert!(!is_held, "{size}"),
+                ConfigJson::NoFile => panic!("it is a file"),
             }
         }
     }

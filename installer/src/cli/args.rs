@@ -186,9 +186,13 @@ pub struct InstallArgs {
     /// Only this engine, by its name in detect; repeatable
     #[arg(long = "engine", value_name = "NAME")]
     pub engines: Vec<String>,
-    /// Make our runtime the default: every container can ask for GPUs by its environment
-    #[arg(long)]
+    /// Make our runtime the default: every container can ask for GPUs by its environment. Docker
+    /// records the runtime's name in each container made meanwhile
+    #[arg(long, conflicts_with = "no_default_runtime")]
     pub default_runtime: bool,
+    /// Take that back: the default is again what it was. Without either flag it stays as it is
+    #[arg(long)]
+    pub no_default_runtime: bool,
     /// By what containers get their GPUs
     #[arg(long, value_enum, default_value = "both")]
     pub mode: Mode,
@@ -271,6 +275,10 @@ pub struct UndoArgs {
     /// Undo even where containers need what goes; they would not start again
     #[arg(long)]
     pub force: bool,
+    /// Leave Docker a runtime of our runtime's name that is plain runc: containers that ask for no
+    /// GPU and have that name recorded start by it
+    #[arg(long)]
+    pub leave_runtime: bool,
     /// Leave the engines running as they are
     #[arg(long)]
     pub no_restart: bool,

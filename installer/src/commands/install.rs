@@ -14,8 +14,8 @@ use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
-use crate::model::setup_options::SetupOptions;
-use crate::render::{json, plan, status as status_text};
+use crate::model::setup_options::{DefaultRequest, SetupOptions};
+use crate::render::{host_state, json, plan, status as status_text};
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
 use crate::terminal::progress::{self, Progress};
@@ -30,9 +30,13 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
         wanted: SetupOptions {
             mode: args.mode,
-            default_runtime: args.default_runtime,
             existing: args.existing,
             ..SetupOptions::default()
+        },
+        default_runtime: match (args.default_runtime, args.no_default_runtime) {
+            (true, _) => DefaultRequest::Set,
+            (_, true) => DefaultRequest::TakeBack,
+            (false, false) => DefaultRequest::Keep,
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),
@@ -43,25 +47,31 @@ fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
 fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if common.json {
         // The document contains the warnings; they go to the log as well.
-        plan.warnings.iter().for_each(|w| log::warn!("{w}"));
+        let due = host_state::remarks(&plan.state).into_iter();
+        let due = due.chain(host_state::actions(&plan.state, restart, &plan.skipped));
+        let all = plan.warnings.iter().cloned().chain(due);
+        all.for_each(|w| log::warn!("{w}"));
         return;
     }
     for warning in &plan.warnings {
         progress.warn(warning);
     }
-    if plan.is_empty() {
-        let what = if plan.skipped.is_empty() {
-            "everything"
-        } else {
-            "everything else"
-        };
-        stdio::result(&format!("Nothing to do: {what} is set up.\n"));
-    } else {
-        let screen = Screen::output(common.plain);
+    for remark in host_state::remarks(&plan.state) {
+        progress.warn(&remark);
+    }
+    let screen = Screen::output(common.plain);
+    if plan.has_work(restart) {
         stdio::result(&format!(
             "\n{}\n",
             plan::text(plan, "create", restart, screen)
         ));
+    } else if !plan.skipped.is_empty() {
+        stdio::result("Nothing to do: everything else is set up.\n");
+    } else if !plan.state.needs_action() {
+        stdio::result("Nothing to do: everything is set up.\n");
+    }
+    for line in host_state::actions(&plan.state, restart, &plan.skipped) {
+        stdio::result(&screen.paragraph("", 0, &line));
     }
 }
 
@@ -71,17 +81,21 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     let request = request(host, args);
     let plan = install_planner::plan(host, &request)?;
     show(&plan, common, &progress, request.restart);
-    let not_known = without_root::of(host, &plan);
+    let without_root = without_root::of(host, &plan);
     if common.json {
-        let mut document = json::document(Some(&plan), !plan.is_empty(), &Ended::default(), false);
-        document["not_known"] = serde_json::json!(not_known);
+        // What install with the same flags would do: it ends an interrupted run first.
+        let changes = plan.has_work(request.restart) || plan.state.interrupted.is_some();
+        let mut document = json::document(Some(&plan), changes, &Ended::default(), false);
+        document["without_root"] = serde_json::json!(without_root);
         stdio::result(&format!("{document}\n"));
-    } else if !not_known.is_empty() {
+    } else if !without_root.is_empty() {
         let screen = Screen::output(common.plain);
         let words = status_text::not_whole(Invocation::PlanAsRoot);
         stdio::result(&screen.paragraph("", 0, &words));
     }
-    Ok(Exit::if_found(!plan.is_empty() || !plan.skipped.is_empty()))
+    Ok(Exit::if_found(
+        !plan.is_empty() || !plan.skipped.is_empty() || plan.state.needs_action(),
+    ))
 }
 
 pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
@@ -92,7 +106,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let mut request = request(host, args);
     let asks = Screen::error(common.plain);
     let mut plan = install_planner::plan(host, &request)?;
-    if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
+    if !args.yes && !common.json && plan.has_work(request.restart) && prompt::is_possible() {
         let host_status = status::HostStatus::of(host)?;
         stdio::say!("{}", host_status.text(host, asks).trim_end());
         if request.only.is_empty() {
@@ -113,17 +127,21 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     }
     show(&plan, common, &session.progress, request.restart);
     plan::to_log(&plan, request.restart);
-    if plan.is_empty() {
+    if !plan.has_work(request.restart) {
         run::note(host, &plan)?;
+        // Those that fail are shown already.
+        let has_skipped = !plan.skipped.is_empty();
+        plan.leave_out_down();
         let ended = Ended {
             skipped: plan.skipped.clone(),
             left_earlier: session.left_of_earlier_run().to_vec(),
             ..Ended::default()
         };
         if common.json {
-            let document = json::document(Some(&plan), session.recovered.is_some(), &ended, true);
+            let recovered = session.recovered.is_some();
+            let document = json::document(Some(&plan), recovered, &ended, request.restart);
             stdio::result(&format!("{document}\n"));
-        } else if ended.exit() != Exit::Done {
+        } else if has_skipped || !ended.left_earlier.is_empty() {
             let screen = Screen::output(common.plain);
             stdio::result(&screen.paragraph("", 0, &last_line(&ended, "")));
         }

@@ -1,13 +1,17 @@
 //! `gpusetup undo`: restores the host to its state before gpusetup.
 
+use std::path::PathBuf;
+
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines;
+use crate::engines::dependent::Need;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::model::setup_options::SetupOptions;
 use crate::render::{json, plan};
 use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
@@ -34,10 +38,21 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         if common.json {
             let document = json::document(None, false, &ended, true);
             stdio::result(&format!("{document}\n"));
-        } else {
+        } else if ended.shortfalls().is_empty() {
             stdio::result(NOTHING);
+        } else {
+            let last_line = format!(
+                "Nothing to undo, but {}.",
+                ended.shortfalls().join("; and ")
+            );
+            stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
         }
         return Ok(ended.exit());
+    };
+    let left = if args.leave_runtime {
+        undo_planner::leave_runtime(host, &mut plan)?
+    } else {
+        Vec::new()
     };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &session.progress);
@@ -69,13 +84,26 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
             json::document(Some(&plan), true, &ended, restart)
         ));
     } else {
-        let last_line = match ended.shortfalls().as_slice() {
-            [] => "Done: this host is as it was before gpusetup.".to_owned(),
-            buts => format!("Undone, but {}.", buts.join("; and ")),
-        };
+        let last_line = last_line(&ended.shortfalls(), &left);
         stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
     }
     Ok(ended.exit())
+}
+
+/// The last line. `left`: the files that keep a runtime of our runtime's name.
+fn last_line(shortfalls: &[String], left: &[PathBuf]) -> String {
+    let name = SetupOptions::default().runtime_name;
+    let files: Vec<String> = left.iter().map(|p| p.display().to_string()).collect();
+    let kept = format!(
+        "runtime {name:?} in {}, which is plain runc",
+        files.join(", ")
+    );
+    match (shortfalls, left) {
+        ([], []) => "Done: this host is as it was before gpusetup.".to_owned(),
+        ([], _) => format!("Done: this host is as it was before gpusetup, but for {kept}."),
+        (buts, []) => format!("Undone, but {}.", buts.join("; and ")),
+        (buts, _) => format!("Undone, but for {kept}; and {}.", buts.join("; and ")),
+    }
 }
 
 /// Searches the files that engines read, as they are now: fails if one still names our programs.
@@ -100,7 +128,10 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     if interrupted {
         progress.warn("an earlier run did not end; it is put back first, or noted down as done");
     }
-    let plan = undo_planner::plan(host)?.map(|(plan, _)| plan);
+    let mut plan = undo_planner::plan(host)?.map(|(plan, _)| plan);
+    if let Some(plan) = plan.as_mut().filter(|_| args.leave_runtime) {
+        undo_planner::leave_runtime(host, plan)?;
+    }
     let changes = interrupted || plan.is_some();
     if !changes {
         ensure_nothing_left(host, false)?;
@@ -148,19 +179,28 @@ fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Erro
 /// Refuses an undo after which existing containers could not start again, or if it is not known whether there are
 /// such containers.
 fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
-    let (mut dependents, mut unknown) = (Vec::new(), Vec::new());
+    let (mut gpus, mut named, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         match engine.dependent_containers(host) {
-            Answer::Known(names) => {
-                dependents.extend(names.iter().map(|n| format!("{name}: {n}")));
+            Answer::Known(containers) => {
+                for container in containers {
+                    let text = format!("{name}: {}", container.text);
+                    match container.need {
+                        Need::Gpus => gpus.push(text),
+                        Need::RuntimeName => named.push(text),
+                    }
+                }
             }
             Answer::None => {}
             Answer::Unknown(why) => unknown.push(format!("{name}: {why}")),
         }
     }
-    if !dependents.is_empty() {
-        return Err(Error::InUse(dependents));
+    if undo_planner::keeps_runtime(plan) {
+        named.clear();
+    }
+    if !gpus.is_empty() || !named.is_empty() {
+        return Err(Error::InUse { gpus, named });
     }
     if !unknown.is_empty() {
         return Err(Error::InUseUnknown(unknown));

@@ -13,6 +13,7 @@ use crate::engines::docker::drop_in;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::{dev_char, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
@@ -187,10 +188,12 @@ impl Parts {
                 changes,
                 engines,
                 wanted: None,
+                default_runtime: std::collections::BTreeMap::new(),
                 gpus,
                 warnings,
                 unchecked: BTreeSet::new(),
                 foreign: OtherToolkits::default(),
+                state: HostState::default(),
                 skipped: Vec::new(),
             },
             nodes,

@@ -43,5 +43,42 @@ pub fn revert(done: &Change, current: Option<&str>) -> Result<Option<String>, Ed
     }
 }
 
+/// Reverts only these keys of a change, and leaves the others as they are.
+pub fn revert_keys(
+    done: &Change,
+    current: &str,
+    keys: &[Vec<String>],
+) -> Result<String, EditError> {
+    let (before, after) = (done.before.as_deref(), done.after.as_deref());
+    let after = after.unwrap_or_default();
+    match &done.kind {
+        MergeKind::Json { .. } => json::remove(current, before, after, keys),
+        MergeKind::Toml { .. } => toml::remove(current, before, after, keys),
+        _ => Ok(current.to_owned()),
+    }
+}
+
+/// The kind of a change from `before` to `after` without the keys whose value is the same in both. They were ours once,
+/// and a later run has taken them back.
+pub fn with_keys_in_use(kind: MergeKind, before: Option<&str>, after: Option<&str>) -> MergeKind {
+    let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+    match kind {
+        MergeKind::Json { mut keys } => {
+            let parsed = |text| json::parse(text).unwrap_or_default();
+            let (before, after) = (parsed(before), parsed(after));
+            keys.retain(|path| json::get(&before, path) != json::get(&after, path));
+            MergeKind::Json { keys }
+        }
+        MergeKind::Toml { mut keys } => {
+            let parsed = |text| meaning::TomlMeaning::of_text(text);
+            if let (Some(before), Some(after)) = (parsed(before), parsed(after)) {
+                keys.retain(|path| before.get(path) != after.get(path));
+            }
+            MergeKind::Toml { keys }
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests;

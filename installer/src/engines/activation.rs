@@ -66,6 +66,22 @@ impl Activation {
         }
     }
 
+    /// The same, with the reason for which it is done besides the changes of this run.
+    pub fn because(self, why: &str) -> Self {
+        let with = |of: Activated| Activated {
+            effect: format!("due since an earlier run: {why}; {}", of.effect),
+            ..of
+        };
+        match self {
+            Self::Reload(of) => Self::Reload(with(of)),
+            Self::Restart { of, containers } => Self::Restart {
+                of: with(of),
+                containers,
+            },
+            other => other,
+        }
+    }
+
     /// The same for a service that does not run and is not to be started.
     pub fn at_start(self) -> Self {
         match self {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::engines::activation::Activation;
+use crate::engines::dependent::DependentContainer;
 use crate::error::Error;
 use crate::error::still_down::StillDown;
 use crate::host::Host;
@@ -194,6 +195,17 @@ pub trait Engine: Any + Send + Sync {
         Activation::default()
     }
 
+    /// How what gpusetup has set up, as the files are now, is not in effect in its running daemon; `Known(None)` if it
+    /// is. `None` for a daemon that cannot tell: then the times of its start and of its files decide.
+    fn not_in_effect(&self, _host: &Host, _wanted: &SetupOptions) -> Answer<Option<String>> {
+        Answer::None
+    }
+
+    /// Whether its daemon, or the program that starts it, reads that file without a restart when it changes.
+    fn watches(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// The service that runs its daemon; `None` for an engine without one.
     fn daemon_service(&self, _host: &Host) -> Option<Service> {
         None
@@ -206,7 +218,7 @@ pub trait Engine: Any + Send + Sync {
 
     /// Containers, running or stopped, that could not start again without our setup: `web (--runtime nvidia)`. `None`
     /// in a directory tree, and if the engine does not run.
-    fn dependent_containers(&self, _host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, _host: &Host) -> Answer<Vec<DependentContainer>> {
         Answer::None
     }
 

@@ -14,7 +14,6 @@ use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::systemd_unit::{self, Unit};
-use crate::model::change::Change;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
@@ -132,8 +131,8 @@ impl Layout for EtcK0s {
         path.starts_with(DROP_INS) || self.owned.iter().any(|o| o == path)
     }
 
-    fn reads_by_itself(&self, changes: &[Change]) -> bool {
-        changes.iter().all(|c| c.path.starts_with(DROP_INS))
+    fn watches(&self, path: &Path) -> bool {
+        path.starts_with(DROP_INS)
     }
 
     fn effect(&self) -> String {

@@ -9,6 +9,7 @@ mod clients;
 pub(crate) mod containerd;
 pub(crate) mod cri;
 pub(crate) mod crio;
+pub mod dependent;
 pub mod docker;
 pub mod down;
 pub mod engine;

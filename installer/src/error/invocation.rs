@@ -16,6 +16,8 @@ pub enum Invocation<'a> {
     Engines,
     /// The flag that makes our runtime the default.
     DefaultRuntime,
+    /// The flag that takes that back.
+    NoDefaultRuntime,
     /// The option to give GPUs through our runtime only.
     ByRuntimeOnly,
     /// The option to give GPUs through CDI only.
@@ -52,6 +54,8 @@ pub enum Invocation<'a> {
     Undo,
     /// The same, even if containers need it.
     UndoByForce,
+    /// `gpusetup undo --leave-runtime`
+    UndoLeavingRuntime,
     /// Recovers from a run that died.
     Recover,
     /// The same, and gives up what cannot be put back.

@@ -3,6 +3,8 @@
 //! The manager is asked before anybody talks to an engine: a client that connects to the socket of a
 //! stopped Docker makes systemd start it (`docker.socket`).
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::host::Host;
@@ -10,6 +12,9 @@ use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 
 const LIMIT: Duration = Duration::from_secs(10);
+/// A property that this systemd does not know is left out of its answer.
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,InvocationID,\
+    ActiveEnterTimestamp,ExecMainStartTimestamp,StateChangeTimestamp,NRestarts,NeedDaemonReload";
 
 /// The state of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +34,14 @@ pub enum ServiceState {
 pub struct Start {
     /// systemd's identifier of this start; `None` for another manager.
     pub invocation: Option<String>,
-    /// The second since 1970 in which it was done.
+    /// The second since 1970 in which its process was started.
     pub at: Option<u64>,
+    /// The second since 1970 in which its state last changed: a reload changes it twice.
+    pub changed_at: Option<u64>,
+    /// How many times its manager has started it again by itself, after it ended without being told to.
+    pub crashes: u32,
+    /// Whether its unit or a drop-in was changed, and the manager has not read that yet.
+    pub reload_pending: bool,
 }
 
 impl Service {
@@ -42,8 +53,9 @@ impl Service {
         match self.manager {
             Manager::Systemd => systemd(host, &["systemctl"], &self.name),
             Manager::SystemdUser => systemd(host, &["systemctl", "--user"], &self.name),
-            // Their managers only tell whether somebody has started them.
-            Manager::OpenRc | Manager::Snap => Answer::Unknown("it is not systemd's".into()),
+            // snapd makes a unit for each of its services.
+            Manager::Snap => systemd(host, &["systemctl"], &format!("snap.{}.service", self.name)),
+            Manager::OpenRc => openrc(host, &self.name),
         }
     }
 
@@ -57,13 +69,21 @@ impl Service {
     }
 }
 
+/// OpenRC makes a link for each service that it has started. Whether a service without one runs, it does not tell.
+fn openrc(host: &Host, name: &str) -> Answer<ServiceState> {
+    let link = Path::new("/run/openrc/started").join(name);
+    match Answer::from(host.root().symlink_metadata(link)) {
+        Answer::Known(link) => Answer::Known(ServiceState::Runs(Start {
+            at: u64::try_from(link.mtime()).ok(),
+            ..Start::default()
+        })),
+        Answer::None => Answer::Unknown("OpenRC does not tell".into()),
+        Answer::Unknown(why) => Answer::Unknown(why),
+    }
+}
+
 fn systemd(host: &Host, systemctl: &[&str], unit: &str) -> Answer<ServiceState> {
-    let show = [
-        "show",
-        "--property=LoadState,ActiveState,SubState,Result,InvocationID,ActiveEnterTimestamp",
-        "--timestamp=unix",
-        unit,
-    ];
+    let show = ["show", PROPERTIES, "--timestamp=unix", unit];
     let argv = [systemctl, &show].concat();
     let mut out = host.run(&argv, LIMIT);
     if out.as_ref().is_ok_and(|out| !out.has_succeeded()) {
@@ -95,16 +115,30 @@ fn parsed(shown: &str) -> Answer<ServiceState> {
     };
     let sub = text("SubState").unwrap_or_default();
     let result = text("Result").unwrap_or("failed");
+    // `@1790000000`, or a date before systemd 248. 0 is no time.
+    let time = |name: &str| {
+        let seconds: u64 = text(name)?.strip_prefix('@')?.parse().ok()?;
+        Some(seconds).filter(|s| *s > 0)
+    };
+    // None before systemd 235.
+    let crashes: u32 = text("NRestarts").and_then(|n| n.parse().ok()).unwrap_or(0);
     Answer::Known(match (active, sub) {
         ("active" | "reloading" | "refreshing", _) => ServiceState::Runs(Start {
             invocation: text("InvocationID").map(str::to_owned),
-            // `@1790000000`, or a date before systemd 248.
-            at: text("ActiveEnterTimestamp").and_then(|t| t.strip_prefix('@')?.parse().ok()),
+            // A daemon reads its files before it is ready, so the start of its process counts.
+            at: time("ExecMainStartTimestamp").or_else(|| time("ActiveEnterTimestamp")),
+            changed_at: time("StateChangeTimestamp"),
+            crashes,
+            reload_pending: text("NeedDaemonReload") == Some("yes"),
         }),
         ("inactive", _) => ServiceState::Stopped,
         ("failed", _) => ServiceState::Fails(format!("it failed to start ({result})")),
         ("activating", "auto-restart" | "auto-restart-queued") => {
             ServiceState::Fails(format!("it ends again and again ({result})"))
+        }
+        // The start that follows such an end.
+        ("activating", _) if crashes > 0 => {
+            ServiceState::Fails(format!("it ends again and again ({crashes} times by now)"))
         }
         _ => ServiceState::Changes,
     })
@@ -126,6 +160,7 @@ mod tests {
         let start = Start {
             invocation: Some("0a1b".into()),
             at: Some(1_790_000_000),
+            ..Start::default()
         };
         let known = Answer::Known;
         assert_eq!(state("active", "running"), known(ServiceState::Runs(start)));
@@ -141,6 +176,36 @@ mod tests {
             ))
         );
         assert_eq!(state("activating", "start"), known(ServiceState::Changes));
+    }
+
+    #[test]
+    fn a_start_after_a_crash_is_part_of_a_loop() {
+        let shown = "LoadState=loaded\nActiveState=activating\nSubState=start\nNRestarts=3\n";
+        assert_eq!(
+            parsed(shown),
+            Answer::Known(ServiceState::Fails(
+                "it ends again and again (3 times by now)".into()
+            ))
+        );
+        assert_eq!(
+            parsed(&shown.replace("=3", "=0")),
+            Answer::Known(ServiceState::Changes)
+        );
+    }
+
+    #[test]
+    fn a_start_tells_what_was_changed_since() {
+        let shown = "LoadState=loaded\nActiveState=active\nSubState=running\nInvocationID=0a1b\n\
+            ActiveEnterTimestamp=@1790000003\nExecMainStartTimestamp=@1790000001\n\
+            StateChangeTimestamp=@1790000009\nNRestarts=2\nNeedDaemonReload=yes\n";
+        let start = Start {
+            invocation: Some("0a1b".into()),
+            at: Some(1_790_000_001),
+            changed_at: Some(1_790_000_009),
+            crashes: 2,
+            reload_pending: true,
+        };
+        assert_eq!(parsed(shown), Answer::Known(ServiceState::Runs(start)));
     }
 
     #[test]

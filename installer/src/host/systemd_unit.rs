@@ -20,6 +20,7 @@ const FLAG_FILES: [&str; 3] = ["/etc/default", "/etc/sysconfig", "/etc/conf.d"];
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
     is_there: bool,
+    files: Vec<PathBuf>,
     start: Vec<Word>,
     variables: Vec<Variable>,
 }
@@ -87,9 +88,10 @@ impl Unit {
         drop_ins.dedup_by(|a, b| a.file_name() == b.file_name());
         let mut read = Settings::default();
         let is_there = file.is_some();
-        for path in file.into_iter().chain(drop_ins) {
-            if let Some(text) = host.lossy_text(&path) {
-                read.take(&path, &text);
+        let mut files: Vec<PathBuf> = file.into_iter().chain(drop_ins).collect();
+        for path in &files {
+            if let Some(text) = host.lossy_text(path) {
+                read.take(path, &text);
             }
         }
         let mut variables = read.environment;
@@ -102,11 +104,18 @@ impl Unit {
             .iter()
             .flat_map(|(path, line)| expanded(path, line, &variables))
             .collect();
+        files.extend(read.environment_files);
         Self {
             is_there,
+            files,
             start,
             variables,
         }
+    }
+
+    /// The files that it consists of: its own, its drop-ins and its environment files, whether or not those exist.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Whether the unit exists.

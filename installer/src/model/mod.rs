@@ -2,6 +2,7 @@
 //! tools.
 
 pub mod change;
+pub mod host_state;
 pub mod package;
 pub mod setup_options;
 pub mod skipped;

@@ -52,6 +52,37 @@ impl SetupOptions {
     }
 }
 
+/// What the user wants of an engine's default runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultRequest {
+    /// It stays as earlier runs have made it.
+    #[default]
+    Keep,
+    /// Ours becomes the default.
+    Set,
+    /// It becomes what it was before gpusetup.
+    TakeBack,
+}
+
+/// What a plan does with an engine's default runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultRuntime {
+    /// Ours is the default, because this run asks for that.
+    Set,
+    /// Ours is the default, because an earlier run asked for that.
+    Kept,
+    /// Ours is not the default any more.
+    TakenBack,
+}
+
+impl DefaultRuntime {
+    /// Whether ours is the default.
+    pub fn is_ours(self) -> bool {
+        self != Self::TakenBack
+    }
+}
+
 /// How containers get GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::mask;
+use super::{host_state, mask};
 use crate::error::Error;
 use crate::error::still_down::StillDown;
 use crate::model::change::Change;
+use crate::model::host_state::{RestartDue, Whose};
 use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
 
@@ -35,10 +36,15 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
         "schema": 1,
         "changed": changed,
         "restart_required": if restart { Vec::new() } else { plan.map(Plan::service_names).unwrap_or_default() },
-        "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
+        "restarts_due": plan.map(|p| still_due(p, restart)).unwrap_or_default(),
+        "engines_down": plan.map(|p| &p.state.down),
+        "not_known": plan.map(|p| &p.state.not_known),
+        "interrupted_run": plan.map(|p| &p.state.interrupted),
+        "warnings": plan.map(|p| warnings(p, restart)).unwrap_or_default(),
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
         "skipped": plan.map(|p| &p.skipped).into_iter().flatten().collect::<Vec<_>>(),
+        "default_runtime": plan.map(|p| &p.default_runtime),
         "diff": diff,
         "verified": ended.outcome.verified,
         "not_verified": ended.outcome.engines_not_verified(),
@@ -48,6 +54,22 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
         "fix": (!ended.fixes().is_empty()).then(|| ended.fixes().join("; ")),
         "left": ended.left.iter().chain(&ended.left_earlier).collect::<Vec<_>>(),
     })
+}
+
+/// Restarts that are due. A run that restarts has done its own.
+fn still_due(plan: &Plan, restarted: bool) -> Vec<&RestartDue> {
+    let due = plan.state.due.iter();
+    due.filter(|d| !restarted || d.whose == Whose::Theirs)
+        .collect()
+}
+
+/// The plan's warnings, and what is due: a caller that knows none of the fields above still shows it.
+fn warnings(plan: &Plan, restarted: bool) -> Vec<String> {
+    let warnings = plan.warnings.iter().cloned();
+    warnings
+        .chain(host_state::remarks(&plan.state))
+        .chain(host_state::actions(&plan.state, restarted, &[]))
+        .collect()
 }
 
 /// The document of a run that failed.

@@ -1,5 +1,6 @@
 //! Renders plans and hosts: as text for people, and as documents for programs.
 
+pub mod host_state;
 pub mod json;
 pub mod plan;
 pub mod references;

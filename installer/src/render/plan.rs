@@ -183,7 +183,7 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
 
 /// Logs what a run is about to do, a line for each step, just before the user is asked.
 pub fn to_log(plan: &Plan, restart: bool) {
-    if plan.is_empty() {
+    if !plan.has_work(restart) {
         log::info!("nothing to do");
     }
     for change in &plan.changes {
@@ -211,6 +211,7 @@ pub fn to_log(plan: &Plan, restart: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::host_state::HostState;
     use crate::model::toolkit_traces::OtherToolkits;
 
     #[test]
@@ -227,10 +228,12 @@ mod tests {
             changes: vec![change],
             engines: Vec::new(),
             wanted: None,
+            default_runtime: std::collections::BTreeMap::new(),
             gpus: 0,
             warnings: Vec::new(),
             unchecked: std::collections::BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            state: HostState::default(),
             skipped: Vec::new(),
         };
         let screen = Screen {

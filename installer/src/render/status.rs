@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use gpu_host::{Inventory, cgroup, distro, init, kernel, platform};
 use serde_json::json;
 
+use super::host_state;
 use crate::engines::engine::{DaemonState, Facts};
 use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::host::{Host, answer};
 use crate::model::change::{Change, MergeKind};
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::gpu_files;
 use crate::setup::status::{EngineStatus, HostStatus, SetupState};
@@ -25,11 +27,16 @@ impl HostStatus {
     /// The document of `detect --json`.
     pub fn document(&self, host: &Host) -> serde_json::Value {
         let mut document = document(host, &self.inventory, &self.engines, &self.foreign);
+        let state = &self.state;
+        document["restarts_due"] = json!(state.due);
+        document["engines_down"] = json!(state.down);
+        document["not_known"] = json!(state.not_known);
+        document["interrupted_run"] = json!(state.interrupted);
         document["record"] = match &self.unknown {
             Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),
             None => serde_json::Value::Null,
         };
-        document["not_known"] = json!(self.without_root);
+        document["without_root"] = json!(self.without_root);
         document
     }
 
@@ -44,7 +51,18 @@ impl HostStatus {
         }
         let reached = ours().filter(|e| e.engine.is_reached());
         let reached: Vec<&SetupState> = reached.map(|e| &e.setup).collect();
-        let commands = if reached.iter().all(|s| **s == SetupState::Configured) {
+        let is_configured = reached.iter().all(|s| **s == SetupState::Configured);
+        let commands = if self.state.interrupted.is_some() {
+            [
+                ("sudo gpusetup recover", "end the earlier run"),
+                ("gpusetup plan", "what would change"),
+            ]
+        } else if is_configured && self.state.ours().next().is_some() {
+            [
+                ("gpusetup plan", "what a restart stops"),
+                ("sudo gpusetup install", "restart what is due"),
+            ]
+        } else if is_configured {
             [
                 ("sudo gpusetup doctor", "if something is wrong"),
                 ("sudo gpusetup undo", "back to before"),
@@ -82,6 +100,7 @@ impl HostStatus {
             engines,
             foreign,
             lacks,
+            state,
             unknown,
             without_root: _,
         } = self;
@@ -91,11 +110,20 @@ impl HostStatus {
             let fix = unknown.fix().unwrap_or_default();
             out.push_str(&labelled(screen, "", &fix));
         }
+        if let Some(run) = &state.interrupted {
+            let journal = run.journal.display();
+            out.push_str(&labelled(
+                screen,
+                "Run",
+                &format!("{} ({journal})", run.what),
+            ));
+            out.push_str(&labelled(screen, "", &run.fix));
+        }
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
         if let Some(mismatch) = gpu_files::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
-        out.push_str(&engine_lines(host, engines, lacks, screen));
+        out.push_str(&engine_lines(host, engines, lacks, state, screen));
         if engines.iter().any(|e| !e.setup.outdated().is_empty()) {
             for (n, line) in outdated(lacks).iter().enumerate() {
                 let label = if n == 0 { "Outdated" } else { "" };
@@ -221,7 +249,13 @@ fn host_lines(host: &Host, screen: Screen) -> String {
     out
 }
 
-fn engine_lines(host: &Host, engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> String {
+fn engine_lines(
+    host: &Host,
+    engines: &[EngineStatus],
+    lacks: &[Change],
+    state: &HostState,
+    screen: Screen,
+) -> String {
     let name = |f: &Facts| {
         let version = f.version.as_deref().unwrap_or_default();
         format!("{} {version}", f.name).trim_end().to_owned()
@@ -239,14 +273,16 @@ fn engine_lines(host: &Host, engines: &[EngineStatus], lacks: &[Change], screen:
     } in engines
     {
         let f = engine.facts();
+        let is_down = state.down.iter().any(|d| d.engine == f.name);
         let running = match f.daemon {
+            _ if is_down => "failing",
             DaemonState::Runs => "running",
             DaemonState::Stopped => "stopped",
             DaemonState::Unknown(_) => "unknown",
             DaemonState::Unasked => "",
         };
         // If the engine has no file to set up, its first note is its state.
-        let (state, more) = match (setup, notes.split_first()) {
+        let (words, more) = match (setup, notes.split_first()) {
             (SetupState::Configured, _) => ("configured".into(), notes.as_slice()),
             (SetupState::Unknown(why), _) => {
                 let why = answer::why_not_known(host, why);
@@ -259,14 +295,14 @@ fn engine_lines(host: &Host, engines: &[EngineStatus], lacks: &[Change], screen:
         };
         let first = format!("  {label:<8} {:<column$}  {running:<7}  ", name(f));
         let indent = first.chars().count();
-        out.push_str(&screen.paragraph(&first, indent, &state));
+        out.push_str(&screen.paragraph(&first, indent, &words));
         // If little room is left beside the name, the notes go below it.
         let indent = if screen.room(indent) < 40 {
             INDENT + 2
         } else {
             indent
         };
-        for note in more {
+        for note in host_state::notes(state, &f.name).iter().chain(more) {
             out.push_str(&screen.paragraph(&" ".repeat(indent), indent, note));
         }
         label = "";

@@ -1,12 +1,14 @@
 //! Plans `install`: the changes and the reason for each, and the restarts with the containers that
 //! they stop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use gpu_host::distro::{self, Distro};
 use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
+use crate::engines::activation::Activation;
 use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
@@ -14,10 +16,14 @@ use crate::error::unsupported::Unsupported;
 use crate::host::answer::{self, Answer};
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
-use crate::model::setup_options::SetupOptions;
+use crate::model::host_state::HostState;
+use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
+use crate::setup::default_runtime;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
+use crate::setup::host_state;
 use crate::setup::other_toolkits::{self, ConflictResolution};
+use crate::transaction::interrupted;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Receipt;
@@ -27,6 +33,8 @@ use crate::transaction::receipt::Receipt;
 pub struct InstallRequest {
     /// How containers get GPUs.
     pub wanted: SetupOptions,
+    /// What becomes of the engines' default runtime. It decides over the one in `wanted`.
+    pub default_runtime: DefaultRequest,
     /// Only these engines; if empty, all that are found.
     pub only: Vec<String>,
     /// Restart the engines that need it.
@@ -68,6 +76,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         changes: resolution.changes,
         engines: Vec::new(),
         wanted: Some(request.wanted.clone()),
+        default_runtime: BTreeMap::new(),
         gpus: inventory.gpus.len(),
         warnings: distro
             .warning
@@ -76,8 +85,12 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             .chain(receipt.remark())
             .chain(remarks)
             .collect(),
-        unchecked: receipt.unchecked,
+        unchecked: receipt.unchecked.clone(),
         foreign,
+        state: HostState {
+            interrupted: interrupted::find(host)?,
+            ..HostState::default()
+        },
         skipped: Vec::new(),
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
@@ -86,19 +99,41 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
     }
     let starts_stopped = request.starts_stopped(host, &engines);
     for engine in engines {
-        let changes = engine.changes(host, &request.wanted);
+        host_state::add(&mut plan.state, host, &*engine, Some(&receipt));
+        let state = default_runtime::state(&receipt, &*engine, request.default_runtime);
+        let wanted = SetupOptions {
+            default_runtime: state.is_some_and(DefaultRuntime::is_ours),
+            ..request.wanted.clone()
+        };
+        let changes = engine.changes(host, &wanted);
         let stopped = down::why(host, &*engine).filter(|_| !starts_stopped);
-        let changes = match (changes, stopped) {
+        let mut changes = match (changes, stopped) {
             (changes, None) => changes?,
             // It is set up already.
-            (Ok(changes), Some(_)) if changes.is_empty() => changes,
+            (Ok(changes), Some(_))
+                if changes.is_empty() && state != Some(DefaultRuntime::TakenBack) =>
+            {
+                changes
+            }
             (_, Some(why)) => {
                 plan.leave_out_stopped(&*engine, why);
                 continue;
             }
         };
-        let activation = engine.activation(host, &changes);
-        plan.warn(engine.consequences(host, &request.wanted));
+        if let Some(state) = state {
+            if state == DefaultRuntime::TakenBack {
+                default_runtime::take_back(host, &receipt, &*engine, &mut changes)?;
+            }
+            plan.warn(
+                default_runtime::remark(&*engine, state)
+                    .into_iter()
+                    .collect(),
+            );
+            plan.default_runtime
+                .insert(engine.facts().name.clone(), state);
+        }
+        let activation = activation(host, &*engine, &receipt, &changes, &plan.state);
+        plan.warn(engine.consequences(host, &wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));
@@ -118,6 +153,24 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         ensure_restarts_are_possible(&plan, host)?;
     }
     Ok(plan)
+}
+
+/// What must happen for these changes to take effect, and for those of earlier runs that the engine has not read.
+fn activation(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: &Receipt,
+    changes: &[Change],
+    state: &HostState,
+) -> Activation {
+    let name = &engine.facts().name;
+    let Some(due) = state.ours().find(|d| d.engine == *name) else {
+        return engine.activation(host, changes);
+    };
+    let earlier = receipt.changes.iter();
+    let earlier = earlier.filter(|c| engine.owns(&c.path)).cloned();
+    let all: Vec<Change> = earlier.chain(changes.iter().cloned()).collect();
+    engine.activation(host, &all).because(&due.why)
 }
 
 /// What to do on a distribution that cannot be set up by writing files, or where to read more.

@@ -12,9 +12,10 @@ use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::host::{Host, answer};
 use crate::model::change::Change;
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::other_toolkits;
-use crate::setup::{gpu_files, history};
+use crate::setup::{gpu_files, history, host_state};
 use crate::transaction::receipt::Receipt;
 
 /// The driver, engines and other tools of a host, and whether what earlier runs did is still in
@@ -28,6 +29,8 @@ pub struct HostStatus {
     pub foreign: OtherToolkits,
     /// The changes that would bring the files that describe the GPUs up to date.
     pub lacks: Vec<Change>,
+    /// What is due, and what does not run.
+    pub state: HostState,
     /// The error, if it is not known what earlier runs did.
     pub unknown: Option<Error>,
     /// What only root may know, for a user.
@@ -49,6 +52,13 @@ impl HostStatus {
             None => lacks(host, &inventory)?,
             Some(_) => Vec::new(),
         };
+        let mut state = HostState {
+            interrupted: host_state::interrupted(host),
+            ..HostState::default()
+        };
+        for engine in engines.iter().filter(|e| e.is_ours()) {
+            host_state::add(&mut state, host, &**engine, receipt.as_ref());
+        }
         let engines: Vec<EngineStatus> = engines
             .into_iter()
             .map(|engine| EngineStatus::of(host, engine, receipt.as_ref(), &inventory, &lacks))
@@ -59,6 +69,7 @@ impl HostStatus {
             engines,
             foreign,
             lacks,
+            state,
             unknown,
             without_root,
         })

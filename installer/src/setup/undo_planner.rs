@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::edit::revert::revert;
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::docker::runtime_entry;
 use crate::engines::engine::Engine;
 use crate::engines::{self, down};
 use crate::error::Error;
 use crate::error::edit_error::EditError;
 use crate::host::Host;
 use crate::model::change::{Change, ChangeVerb, MergeKind};
+use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::leftovers;
 use crate::setup::made_anew;
@@ -78,10 +80,12 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         changes,
         engines,
         wanted: None,
+        default_runtime: BTreeMap::new(),
         gpus: 0,
         warnings,
         unchecked: receipt.unchecked.clone(),
         foreign: OtherToolkits::default(),
+        state: HostState::default(),
         skipped: Vec::new(),
     };
     Ok(Some((plan, receipt)))
@@ -108,6 +112,33 @@ fn as_before(
         unit_changes: activation.activated().is_some_and(|of| of.unit_changes),
         service,
         effect: "it did not run before gpusetup started it".into(),
+    })
+}
+
+/// Leaves each Docker that loses our runtime one of the same name that is plain runc. Returns the files.
+pub fn leave_runtime(host: &Host, plan: &mut Plan) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    for change in &mut plan.changes {
+        if !matches!(change.kind, MergeKind::Json { .. }) {
+            continue;
+        }
+        if let Some(text) = runtime_entry::with_plain_runc(change)? {
+            change.after = Some(text);
+            change.why = format!("{}; leave a runtime that is plain runc", change.why);
+            files.push(change.path.clone());
+        }
+    }
+    plan.changes.retain(Change::is_needed);
+    host.ensure_fully_readable()?;
+    Ok(files)
+}
+
+/// Whether a Docker has a runtime of our runtime's name afterwards: one of another tool that we had taken over, or one
+/// that is left.
+pub fn keeps_runtime(plan: &Plan) -> bool {
+    let mut changes = plan.changes.iter();
+    changes.any(|c| {
+        matches!(c.kind, MergeKind::Json { .. }) && runtime_entry::has_entry(c.after.as_deref())
     })
 }
 

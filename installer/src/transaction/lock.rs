@@ -34,6 +34,20 @@ pub fn take(host: &Host) -> Result<Lock, Error> {
     Ok(Lock(file))
 }
 
+/// Fails if another run holds the lock. It is not taken, not even for a moment: a run that begins just then would fail.
+pub fn ensure_free(host: &Host) -> Result<(), Error> {
+    let path = host.lock_file();
+    // Nobody has ever taken a lock that is missing. One that cannot be opened has another user's state, and so has its
+    // journal, which this user has not seen.
+    let Ok(file) = host.root().open_file(&path) else {
+        return Ok(());
+    };
+    match holder(&file) {
+        None => Ok(()),
+        holder => Err(Error::Locked { path, holder }),
+    }
+}
+
 /// Follows no link: we would open its target, wherever that is, with our privileges.
 fn open(host: &Host) -> io::Result<File> {
     let place = ResolvedPath::of_link(host, &host.lock_file())?;

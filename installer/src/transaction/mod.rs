@@ -4,6 +4,7 @@ pub mod activate;
 pub mod change_io;
 mod checked_before;
 pub mod ended;
+pub mod interrupted;
 pub mod journal;
 pub mod lock;
 pub mod plan;

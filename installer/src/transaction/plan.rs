@@ -12,7 +12,8 @@ use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
-use crate::model::setup_options::SetupOptions;
+use crate::model::host_state::HostState;
+use crate::model::setup_options::{DefaultRuntime, SetupOptions};
 use crate::model::skipped::{SkipReason, Skipped};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
@@ -25,6 +26,8 @@ pub struct Plan {
     pub engines: Vec<(Box<dyn Engine>, Activation)>,
     /// The options for these engines; `None` if a plan only repairs or undoes.
     pub wanted: Option<SetupOptions>,
+    /// By the engine's name, what the plan does with its default runtime, where that is or was ours.
+    pub default_runtime: BTreeMap<String, DefaultRuntime>,
     /// The number of GPUs of this host.
     pub gpus: usize,
     /// Warnings for the user before the run.
@@ -33,6 +36,8 @@ pub struct Plan {
     pub unchecked: BTreeSet<PathBuf>,
     /// Traces of other tools that give containers GPUs.
     pub foreign: OtherToolkits,
+    /// What is due on the host, and what does not run on it.
+    pub state: HostState,
     /// Engines that are left as they were.
     pub skipped: Vec<Skipped>,
 }
@@ -44,10 +49,12 @@ impl Plan {
             changes: vec![change],
             engines: Vec::new(),
             wanted: None,
+            default_runtime: BTreeMap::new(),
             gpus: 0,
             warnings: Vec::new(),
             unchecked: BTreeSet::new(),
             foreign: OtherToolkits::default(),
+            state: HostState::default(),
             skipped: Vec::new(),
         }
     }
@@ -105,6 +112,20 @@ impl Plan {
         });
     }
 
+    /// Notes the engines that fail although nothing has to be written for them.
+    pub fn leave_out_down(&mut self) {
+        for down in &self.state.down {
+            if self.skipped.iter().all(|s| s.engine != down.engine) {
+                self.skipped.push(Skipped {
+                    engine: down.engine.clone(),
+                    reason: SkipReason::DoesNotRun,
+                    why: down.why.clone(),
+                    fix: Some(down.log.clone()),
+                });
+            }
+        }
+    }
+
     /// Leaves out an engine of the plan because of this error, together with its changes.
     pub fn leave_out_failed(&mut self, name: &str, cause: &Error) {
         let Some(at) = self.position(name) else {
@@ -145,15 +166,27 @@ impl Plan {
         let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
         let options_by_engine = self.wanted.iter().flat_map(|wanted| {
             let options = receipt::RecordedOptions::from(wanted);
-            ours.clone()
-                .map(move |(e, _)| (e.facts().name.clone(), options))
+            ours.clone().map(move |(e, _)| {
+                let name = &e.facts().name;
+                let state = self.default_runtime.get(name);
+                let options = receipt::RecordedOptions {
+                    default_runtime: state.is_some_and(|state| state.is_ours()),
+                    ..options
+                };
+                (name.clone(), options)
+            })
         });
         options_by_engine.collect()
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Whether a run does something: it writes files, or restarts an engine that has not read what an earlier run wrote.
+    pub fn has_work(&self, restart: bool) -> bool {
+        !self.is_empty() || (restart && self.state.ours().next().is_some())
     }
 
     /// Services to restart or reload.

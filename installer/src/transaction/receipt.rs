@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::files::attributes::Attributes;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
-use crate::host::service_state::ServiceState;
+use crate::host::service_state::{ServiceState, Start};
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
@@ -51,6 +51,10 @@ pub struct Receipt<C = Change> {
     /// Services that did not run until gpusetup started them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub started: Vec<StartedService>,
+    /// The starts of the services whose files gpusetup last wrote, and whether they have read these files. Clocks are
+    /// not needed with that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_write: Vec<StartAtWrite>,
     /// Files whose texts an older gpusetup stored without a checksum, so that damage to them cannot
     /// be noticed. On disk, their entries just have no checksum.
     #[serde(skip)]
@@ -69,6 +73,7 @@ impl<C> Default for Receipt<C> {
             written: BTreeMap::new(),
             asked: BTreeMap::new(),
             started: Vec::new(),
+            at_write: Vec::new(),
             unchecked: BTreeSet::new(),
         }
     }
@@ -81,6 +86,17 @@ pub struct StartedService {
     pub service: Service,
     /// The manager's identifier of that start. A later start is somebody else's.
     pub invocation: String,
+}
+
+/// The start of a service as a run ended that has written its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartAtWrite {
+    /// The service.
+    pub service: Service,
+    /// The manager's identifier of that start.
+    pub invocation: String,
+    /// Whether the run has made it read them.
+    pub has_read: bool,
 }
 
 /// The part of [`SetupOptions`] that can differ from run to run.
@@ -152,6 +168,28 @@ impl Receipt {
         }
     }
 
+    /// Whether this start of the service has not read what gpusetup last wrote. `None` if that is not recorded: by an
+    /// older gpusetup, or for a service whose manager does not name its starts.
+    pub fn is_unread(&self, service: &Service, start: &Start) -> Option<bool> {
+        let recorded = self.at_write.iter().find(|s| s.service == *service)?;
+        let now = start.invocation.as_ref()?;
+        // Any other start is a later one.
+        Some(*now == recorded.invocation && !recorded.has_read)
+    }
+
+    /// Records the starts of the services that a run has written files of, and whether it has made them read these.
+    pub(super) fn note_reading(&mut self, host: &Host, services: &[Service], has_read: bool) {
+        for service in services {
+            self.at_write.retain(|s| s.service != *service);
+            let start = start_of(host, service);
+            self.at_write.extend(start.map(|invocation| StartAtWrite {
+                service: service.clone(),
+                invocation,
+                has_read,
+            }));
+        }
+    }
+
     /// Adds a later run. Undo still returns each file to what it was before the first run, together
     /// with what the user changed between the two runs.
     pub fn add(&mut self, later: Self) {
@@ -163,7 +201,9 @@ impl Receipt {
                     // user's.
                     old.before = revert::revert(old, between).unwrap_or(change.before);
                     old.after = change.after;
-                    old.kind = merged(&old.kind, change.kind);
+                    let kind = merged(&old.kind, change.kind);
+                    let (before, after) = (old.before.as_deref(), old.after.as_deref());
+                    old.kind = revert::with_keys_in_use(kind, before, after);
                 }
                 None => self.changes.push(change),
             }

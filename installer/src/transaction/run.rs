@@ -47,6 +47,7 @@ pub enum RollbackScope {
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the error says why.
 pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<Ended, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
+    let restarts = how.restart;
     carry_out(context, plan, &earlier, how, |plan, journal| {
         let mut receipt = earlier.clone();
         receipt.add(Receipt {
@@ -59,6 +60,7 @@ pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<E
             ..Receipt::default()
         });
         receipt.note_starts(context.host, &journal.begun);
+        receipt.note_reading(context.host, &plan.services(), restarts);
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
             receipt: Some(receipt),
@@ -208,7 +210,9 @@ impl Run<'_> {
             ensure_as_planned(self.context.host, change)?;
             self.journal.make(self.context.host, change)?;
         }
-        self.context.progress.done(&counted(&self.plan.changes));
+        if !self.plan.changes.is_empty() {
+            self.context.progress.done(&counted(&self.plan.changes));
+        }
         self.plan.read_again(self.context.host);
         for (name, checked) in check_all(self.context.host, self.plan) {
             match checked {

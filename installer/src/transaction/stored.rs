@@ -131,6 +131,7 @@ impl Checked for Receipt {
             written: stored.written,
             asked: stored.asked,
             started: stored.started,
+            at_write: stored.at_write,
             unchecked,
         })
     }
@@ -145,6 +146,7 @@ impl Checked for Receipt {
             written: self.written.clone(),
             asked: self.asked.clone(),
             started: self.started.clone(),
+            at_write: self.at_write.clone(),
             unchecked: BTreeSet::new(),
         }
     }

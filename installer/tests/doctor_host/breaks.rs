@@ -421,6 +421,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("policy-invalid", Base::Debian, |h| {
         h.write(POLICY, "[nvidia-container-cli\n");
     }),
+    ("runtime-turned-off", Base::Debian, |h| {
+        h.write("etc/gpu-container-runtime.off", "");
+    }),
     ("policy-root", Base::Debian, |h| {
         h.write(POLICY, "[nvidia-container-cli]\nroot = \"/run/gone\"\n");
     }),

@@ -85,6 +85,9 @@ impl Running {
         host.write("state/log", "");
         host.write("state/busy", "0");
         host.write("state/invocation", "1");
+        host.write("state/containerd-invocation", "1");
+        host.write("proc/78/environ", "");
+        host.write("var/run/docker.pid", "78");
         host.write("state/started", "4102444800");
         let socket = host.path("run/containerd/containerd.sock");
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
@@ -107,6 +110,7 @@ impl Running {
     /// Stops it, as its administrator does.
     pub fn stop_docker(&self) {
         fs::remove_file(self.host.path("state/docker-info")).unwrap();
+        fs::remove_file(self.host.path("var/run/docker.pid")).unwrap();
         self.host.write("state/containers", "");
     }
 

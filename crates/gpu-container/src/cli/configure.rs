@@ -41,6 +41,8 @@ pub(super) fn run(
     }
     let notes = live::inject(&target, &edits);
     let notes = notes.map_err(|e| failure::of_injection(&e, &target.rootfs))?;
+    // Without --debug nobody reads `log`, and what the container lacks must be said somewhere.
+    crate::log::notes(&notes.warnings);
     for note in notes.warnings {
         log.warn(&*note);
     }

@@ -5,15 +5,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use gpu_host::Root;
 use gpu_inject::generate::inventory_store;
 use gpu_inject::oci::{Arrangement, ContainerView, Scan};
-use gpu_inject::policy::{Level, Policy};
+use gpu_inject::policy::{self, Level, Policy};
 use gpu_inject::request::Request;
 use gpu_inject::{Error, live, plan};
 
 use super::confine;
 use crate::exit::ExitCode;
+use crate::host_policy::HostPolicy;
 use crate::log;
 use crate::oci_bundle::{ConfigJson, HookState, OciBundle};
 
@@ -61,15 +61,16 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     let systemd = confine::prestart_hook();
     let state = HookState::from_stdin()?;
-    let config = state.bundle.config()?;
-    let root = Root::host().map_err(|source| Error::Host {
-        path: "/".into(),
-        source,
-    })?;
-    let policy = match policy {
-        Some(path) => Policy::load_from(&root, path)?,
-        None => Policy::load(&root)?,
+    let path = policy.unwrap_or(Path::new(policy::PATH));
+    let (root, policy) = match HostPolicy::read(|_| path.to_owned()) {
+        HostPolicy::Sound(root, policy) => (root, policy),
+        // A hooks.d file can name this hook for every container.
+        HostPolicy::Broken(broken) => {
+            log::warning(broken.ensure_no_gpu_asked(&state.bundle)?);
+            return Ok(());
+        }
     };
+    let config = state.bundle.config()?;
     let mut journal = log::DebugLog::open(policy.cli_debug.as_deref(), policy.log_level);
     let (request, arrangement) = request(config, &state.bundle, &policy)?;
     for warning in &request.warnings {
@@ -120,6 +121,7 @@ fn request(
     };
     let text = match config {
         ConfigJson::Text(text) => text,
+        ConfigJson::NoFile => return Err(bundle.no_file()),
         // Annotations do not count here, and only some mounts are kept.
         ConfigJson::Long(file) => {
             let scan = bundle.scan(file, &[])?;

@@ -16,11 +16,12 @@ use gpu_host::Root;
 use gpu_inject::generate::{self, inventory_store};
 use gpu_inject::oci::{Arrangement, ContainerView, Scan};
 use gpu_inject::oci::{ConfigFacts, Mounter};
-use gpu_inject::policy::{Level, Policy};
-use gpu_inject::request::Request;
-use gpu_inject::{Error, live, oci, plan};
+use gpu_inject::policy::{Level, OFF_SWITCH, OffSwitch, Policy};
+use gpu_inject::request::{Request, names_a_way};
+use gpu_inject::{Error, Message, live, oci, plan};
 
 use crate::exit::ExitCode;
+use crate::host_policy::HostPolicy;
 use crate::log::{self, DebugLog};
 use crate::oci_bundle::{ConfigJson, OciBundle};
 pub(crate) use command_line::is_name;
@@ -53,25 +54,47 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
 
 /// Does everything that comes before the low-level runtime, and returns the path of that runtime.
 fn prepare(call: &Call, program: &ProgramName) -> Result<PathBuf, Error> {
-    let host = |source| Error::Host {
-        path: "/".into(),
-        source,
-    };
-    let root = Root::host().map_err(host)?;
     // The environment may be used, because it is the engine's and never a container's.
-    let policy = Policy::from_environment(&root, |name| env::var_os(name));
-    if !call.makes_container {
-        // With an invalid policy no container starts, but running ones can still be stopped.
-        return low_level(&policy.unwrap_or_default(), program.low_level.as_ref());
+    let policy =
+        HostPolicy::read(|root| Policy::path_in_environment(root, |name| env::var_os(name)));
+    let low_level = low_level(policy.known(), program.low_level.as_ref())?;
+    // Running containers can be stopped whatever our files look like.
+    if !call.makes_container || is_off(call) {
+        return Ok(low_level);
     }
-    let policy = policy?;
-    let low_level = low_level(&policy, program.low_level.as_ref())?;
-    let mut debug_log = DebugLog::open(policy.debug.as_deref(), policy.log_level);
-    let result = edit(call, program, &root, &policy, &low_level, &mut debug_log);
+    let known = policy.known();
+    let mut debug_log = DebugLog::open(known.debug.as_deref(), known.log_level);
+    let result = match policy {
+        HostPolicy::Sound(root, policy) => {
+            edit(call, program, &root, &policy, &low_level, &mut debug_log)
+        }
+        HostPolicy::Broken(broken) => {
+            let warning = broken.ensure_no_gpu_asked(&OciBundle::at(&call.bundle));
+            warning.map(|text| tell(&text, call, &mut debug_log))
+        }
+    };
     if let Err(e) = &result {
         debug_log.note(Level::Error, e);
     }
     result.map(|()| low_level)
+}
+
+/// Whether the shim is turned off. Then a container gets what is in its config.json already and nothing from us.
+fn is_off(call: &Call) -> bool {
+    let switch = OffSwitch::of(Path::new("/"));
+    match switch {
+        OffSwitch::Unset => return false,
+        OffSwitch::Set => log::warning_in(
+            call.log.as_deref(),
+            &Message::of(format_args!(
+                "turned off by {OFF_SWITCH}: no container is given GPUs by this runtime"
+            )),
+        ),
+        OffSwitch::NotRoots => log::warning(format_args!(
+            "{OFF_SWITCH} turns nothing off: it must be a file of root's that nobody else can write"
+        )),
+    }
+    switch == OffSwitch::Set
 }
 
 /// Edits config.json, if the container requests GPUs.
@@ -87,8 +110,13 @@ fn edit(
     let mode = program.mode.unwrap_or(policy.mode);
     let text = match bundle.config()? {
         ConfigJson::Text(text) => text,
+        ConfigJson::NoFile => return pass_on(&bundle.no_file(), call, debug_log),
         ConfigJson::Long(file) => {
-            let scan = bundle.scan(file, &policy.annotation_prefixes)?;
+            let scan = match bundle.scan(file, &policy.annotation_prefixes) {
+                Ok(scan) => scan,
+                Err(why) if bundle.names_a_way(policy)? => return Err(why),
+                Err(why) => return pass_on(&why, call, debug_log),
+            };
             let request = Request::read_in(ContainerView::of(&scan), policy, mode)?;
             warn(&request, call, debug_log);
             if request.is_some() {
@@ -102,7 +130,11 @@ fn edit(
         scan = scanned;
         ContainerView::of(&scan)
     } else {
-        value = bundle.value(&text)?;
+        value = match bundle.value(&text) {
+            Ok(value) => value,
+            Err(why) if names_a_way(&*text, policy).unwrap_or(true) => return Err(why),
+            Err(why) => return pass_on(&why, call, debug_log),
+        };
         ContainerView::new(&value)
     };
     let request = Request::read_in(container, policy, mode)?;
@@ -161,9 +193,23 @@ fn edit(
 /// Logs the parts of the request that are ignored.
 fn warn(request: &Request, call: &Call, debug_log: &mut DebugLog) {
     for text in &request.warnings {
-        debug_log.note(Level::Warning, text);
-        log::warning_in(call.log.as_deref(), text);
+        tell(text, call, debug_log);
     }
+}
+
+/// Logs that a config.json was left to the low-level runtime as it is. It asks for no GPU by any name.
+#[allow(clippy::unnecessary_wraps, reason = "the result of `edit`")]
+fn pass_on(why: &Error, call: &Call, debug_log: &mut DebugLog) -> Result<(), Error> {
+    let text = Message::of(format_args!(
+        "left to the low-level runtime as it is: {why}"
+    ));
+    tell(&text, call, debug_log);
+    Ok(())
+}
+
+fn tell(text: &Message, call: &Call, debug_log: &mut DebugLog) {
+    debug_log.note(Level::Warning, text);
+    log::warning_in(call.log.as_deref(), text);
 }
 
 /// Removes hooks of an engine or of a hooks.d file that would inject GPUs a second time.

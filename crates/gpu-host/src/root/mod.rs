@@ -141,10 +141,10 @@ impl Root {
     /// (files of procfs and sysfs are regular).
     pub fn read_limited(&self, path: impl AsRef<Path>, max: u64) -> io::Result<Vec<u8>> {
         let path = path.as_ref();
-        let file = self.open_file(path)?;
+        let (file, metadata) = self.open_regular(path)?;
         // Files of procfs report size 0 and fill whatever buffer a read offers. One byte more than
         // the size is reserved, so that the final read, which returns 0, does not grow the buffer.
-        let size = match file.metadata().map_or(0, |m| m.len()) {
+        let size = match metadata.len() {
             0 => PROC_ROOM,
             size => size,
         }
@@ -167,8 +167,13 @@ impl Root {
 
     /// Reads the whole file as text; an error if it is not UTF-8 or longer than 64 MiB.
     pub fn read_to_string(&self, path: impl AsRef<Path>) -> io::Result<String> {
+        self.read_text_limited(path, READ_LIMIT)
+    }
+
+    /// Reads the whole file as text; an error if it is not UTF-8 or longer than `max` bytes.
+    pub fn read_text_limited(&self, path: impl AsRef<Path>, max: u64) -> io::Result<String> {
         let path = path.as_ref();
-        String::from_utf8(self.read(path)?).map_err(|_| {
+        String::from_utf8(self.read_limited(path, max)?).map_err(|_| {
             let why = format!("{}: not UTF-8 text", path.display());
             io::Error::new(io::ErrorKind::InvalidData, why)
         })
@@ -250,11 +255,14 @@ impl Root {
 
     /// Opens a regular file for reading. Never blocks on a FIFO.
     pub fn open_file(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let path = path.as_ref();
+        self.open_regular(path.as_ref()).map(|(file, _)| file)
+    }
+
+    fn open_regular(&self, path: &Path) -> io::Result<(File, Metadata)> {
         let file = File::from(self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
         let metadata = file.metadata().map_err(|e| self.note_io(&e, path))?;
         if metadata.is_file() {
-            return Ok(file);
+            return Ok((file, metadata));
         }
         let why = format!("{}: not a regular file", path.display());
         Err(io::Error::new(io::ErrorKind::InvalidInput, why))

@@ -10,6 +10,8 @@ mod file;
 mod keys;
 mod kinds;
 mod mode;
+mod off_switch;
+mod salvage;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,9 +26,12 @@ use file::PolicyFile;
 pub use keys::{KEYS, Key};
 pub use kinds::is_of_kind;
 pub use mode::{Level, RuntimeMode};
+pub use off_switch::{OFF_SWITCH, OffSwitch};
 
 /// The policy's file.
 pub const PATH: &str = "/etc/nvidia-container-runtime/config.toml";
+/// Maximum bytes of the file. No policy is that long, and every start of a container reads the file.
+const MAX_FILE: u64 = 1 << 20;
 /// The policy's file below `$XDG_CONFIG_HOME`.
 const IN_CONFIG_HOME: &str = "nvidia-container-runtime/config.toml";
 
@@ -144,31 +149,30 @@ impl Policy {
         Self::load_from(root, Path::new(PATH))
     }
 
-    /// Reads the file that the environment names: `NVIDIA_CTK_CONFIG_FILE_PATH`, else the one below
+    /// The file that the environment names: `NVIDIA_CTK_CONFIG_FILE_PATH`, else the one below
     /// `XDG_CONFIG_HOME`, else [`PATH`]. For a runtime that an engine starts. Must not be used in a
     /// hook, whose environment may come from the container.
     ///
     /// If `XDG_CONFIG_HOME` is set but has no such file, the host's file is read. Here
     /// nvidia-container-toolkit uses the defaults, so that a variable set by a desktop disables the
     /// host's policy.
-    pub fn from_environment(
+    pub fn path_in_environment(
         root: &Root,
         variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Error> {
+    ) -> PathBuf {
         let set = |name| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         if let Some(path) = set("NVIDIA_CTK_CONFIG_FILE_PATH") {
-            return Self::load_from(root, &path);
+            return path;
         }
         let users = set("XDG_CONFIG_HOME").map(|home| home.join(IN_CONFIG_HOME));
-        match users.filter(|path| root.exists(path)) {
-            Some(path) => Self::load_from(root, &path),
-            None => Self::load(root),
-        }
+        users
+            .filter(|path| root.exists(path))
+            .unwrap_or_else(|| PATH.into())
     }
 
     /// Reads this file. The defaults if it does not exist.
     pub fn load_from(root: &Root, path: &Path) -> Result<Self, Error> {
-        match root.read_to_string(path) {
+        match root.read_text_limited(path, MAX_FILE) {
             Ok(text) => Self::from_toml(&text, path),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(Error::host(path)(e)),

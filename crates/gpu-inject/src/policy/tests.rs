@@ -240,7 +240,8 @@ fn the_variables_file_precedes_the_users_and_the_hosts() {
             let pair = set.iter().find(|(n, _)| *n == name);
             pair.map(|(_, value)| OsString::from(value))
         };
-        let policy = Policy::from_environment(&root, variable).unwrap();
+        let path = Policy::path_in_environment(&root, variable);
+        let policy = Policy::load_from(&root, &path).unwrap();
         policy.runtimes.join(",")
     };
     let own = ("NVIDIA_CTK_CONFIG_FILE_PATH", "/own.toml");
@@ -267,4 +268,71 @@ fn a_policy_that_exists_but_cannot_be_read_is_an_error() {
     }
     let none = Policy::load_from(&root, Path::new("/none")).unwrap();
     assert_eq!(none, Policy::default());
+}
+
+/// Every start of a container reads the file, so neither its size nor its nesting may cost much.
+#[test]
+fn a_file_that_no_policy_is_like_is_an_error_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    let deep = 100_000;
+    for text in [
+        "#".repeat(2 << 20),
+        format!("a = {}", "[".repeat(deep)),
+        format!("a = {}", "{b=".repeat(deep)),
+        format!("{}b = 1", "a.".repeat(deep)),
+        format!("[{}b]", "a.".repeat(deep)),
+        "[a]\n".repeat(deep),
+        "\"".repeat(deep),
+        "'''".repeat(deep),
+        "= = =\n".repeat(deep),
+    ] {
+        std::fs::write(dir.path().join("config.toml"), &text).unwrap();
+        let begin = std::time::Instant::now();
+        let what = &text[..20];
+        let path = Path::new("/config.toml");
+        assert!(Policy::load_from(&root, path).is_err(), "{what}");
+        let salvaged = Policy::salvaged(&root, path);
+        assert_eq!(salvaged.runtimes, ["runc", "crun"], "{what}");
+        let took = begin.elapsed();
+        println!("{what}: {took:?}");
+        assert!(took.as_secs() < 20, "{what}: {took:?}");
+    }
+}
+
+#[test]
+fn of_a_broken_file_the_keys_that_can_be_read_are_known() {
+    let salvaged = |text: &str| Policy::salvaged_from(text, Path::new("/c"));
+    let fine = "swarm-resource = \"DOCKER_RESOURCE_GPU\"\n[nvidia-container-runtime]\n\
+        runtimes = [\"/opt/crun\"]\nmodes.cdi.annotation-prefixes = [\"site/\", \"\"]\n";
+    for broken in [
+        fine.to_owned(),
+        format!("disable-require = 1\n{fine}mode = \"fast\"\n"),
+        format!("{fine}mode = \n"),
+        format!("{fine}mode = \"auto\n"),
+        format!("= 1\n{fine}"),
+    ] {
+        let policy = salvaged(&broken);
+        assert_eq!(policy.swarm_resource, ["DOCKER_RESOURCE_GPU"], "{broken}");
+        assert_eq!(policy.runtimes, ["/opt/crun", "runc", "crun"], "{broken}");
+        assert_eq!(policy.annotation_prefixes, ["site/", "cdi.k8s.io/"]);
+        // What a container is given never comes from such a file.
+        let rest = Policy {
+            path: super::PATH.into(),
+            swarm_resource: Vec::new(),
+            runtimes: Policy::default().runtimes,
+            annotation_prefixes: Policy::default().annotation_prefixes,
+            ..policy
+        };
+        assert_eq!(rest, Policy::default(), "{broken}");
+    }
+    for garbage in [
+        "",
+        "\0",
+        "[nvidia-container-runtime\nruntimes = 1",
+        "\u{feff}{}",
+    ] {
+        let policy = salvaged(garbage);
+        assert_eq!(policy.runtimes, ["runc", "crun"], "{garbage}");
+    }
 }

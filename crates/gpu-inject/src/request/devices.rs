@@ -10,7 +10,7 @@ use crate::error::{Error, Message};
 use crate::oci::ContainerView;
 use crate::policy::{Policy, RuntimeMode};
 
-const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
+pub(super) const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
 
 /// Reads the request from the first of these that has one: annotations, mounts, the environment
 /// (the order of nvidia-container-toolkit `internal/config/image/cuda_image.go`).

@@ -1,6 +1,7 @@
 //! Reads a container's request for GPUs from its OCI config.
 
 mod allowed;
+mod built_in;
 mod capabilities;
 mod devices;
 mod imex;
@@ -14,6 +15,7 @@ use std::io::Read;
 use gpu_host::{Capabilities, Feature};
 
 pub use allowed::AllowedName;
+pub use built_in::{asks_in_any_way, names_a_way};
 pub use imex::Imex;
 use legacy_image::is_legacy_cuda_image;
 pub use visible::Visible;

@@ -12,6 +12,9 @@ use crate::oci::ContainerView;
 
 const PARENT: &str = "/var/run/nvidia-container-devices";
 
+/// The last part of [`PARENT`], by which a destination in any spelling is noticed.
+pub(super) const DIRECTORY: &str = "nvidia-container-devices";
+
 /// The requests made by mounts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct MountRequests {
@@ -25,7 +28,7 @@ pub(super) struct MountRequests {
 
 /// Whether a mount with this destination may be a request. May be true for others.
 pub(super) fn may_be_request(destination: &str) -> bool {
-    destination.contains("nvidia-container-devices")
+    destination.contains(DIRECTORY)
 }
 
 pub(super) fn read(container: ContainerView<'_>) -> MountRequests {

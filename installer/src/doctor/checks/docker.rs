@@ -143,7 +143,7 @@ fn hook_dir<'a>(look: &HostFacts, path: &'a str) -> Option<&'a str> {
     dirs.find(|dir| look.exists(Path::new(dir).join(HOOK)))
 }
 
-fn not_restarted(look: &HostFacts) -> Option<String> {
+pub fn not_restarted(look: &HostFacts) -> Option<String> {
     let docker = look.docker()?;
     let (unit, pidfile) = (docker.unit(), docker.pidfile());
     let pid = look.text(&pidfile)?;

@@ -10,6 +10,7 @@ mod devices;
 mod docker;
 mod docker_kinds;
 mod driver;
+mod engine_service;
 mod fabric;
 mod jetson;
 mod kubernetes;
@@ -24,13 +25,14 @@ mod wsl;
 use crate::doctor::checks::check::{Check, Checks};
 use crate::doctor::remedy::{Fit, Remedies};
 
-const TOPICS: [Checks; 18] = [
+const TOPICS: [Checks; 19] = [
     driver::CHECKS,
     fabric::CHECKS,
     devices::CHECKS,
     cdi::CHECKS,
     docker::CHECKS,
     docker_kinds::CHECKS,
+    engine_service::CHECKS,
     containerd::CHECKS,
     crio::CHECKS,
     podman::CHECKS,
@@ -55,7 +57,7 @@ pub fn of(id: &str) -> Option<Check> {
     all().find(|(name, _)| *name == id).map(|(_, check)| check)
 }
 
-const REMEDIES: [Remedies; 15] = [
+const REMEDIES: [Remedies; 16] = [
     driver::REMEDIES,
     jetson::REMEDIES,
     fabric::REMEDIES,
@@ -63,6 +65,7 @@ const REMEDIES: [Remedies; 15] = [
     cdi::REMEDIES,
     docker::REMEDIES,
     docker_kinds::REMEDIES,
+    engine_service::REMEDIES,
     containerd::REMEDIES,
     crio::REMEDIES,
     podman::REMEDIES,
@@ -89,7 +92,7 @@ mod tests {
 
     /// Rows whose command is the same on each host that has the problem: it names nothing of the host, or only what the
     /// check looks at.
-    const SAME_EVERYWHERE: [&str; 20] = [
+    const SAME_EVERYWHERE: [&str; 21] = [
         "bpf-hidden",
         "cdi-stale",
         "cdi-two-writers",
@@ -101,6 +104,7 @@ mod tests {
         "docker-two",
         "driver-mismatch",
         "drop-in-leftover",
+        "engine-not-restarted",
         "hook-direct",
         "interrupted",
         "inventory-stale",

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gpu_inject::policy::RuntimeMode;
+use gpu_inject::policy::{OFF_SWITCH, OffSwitch, RuntimeMode};
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
@@ -13,6 +13,7 @@ use crate::model::setup_options::SetupOptions;
 
 pub const CHECKS: Checks = &[
     ("policy-invalid", invalid),
+    ("runtime-turned-off", turned_off),
     ("policy-root", root),
     ("policy-csv", csv),
     ("no-low-level-runtime", low_level),
@@ -41,6 +42,16 @@ const MORE_DIRS: [&str; 5] = [
 
 fn invalid(look: &HostFacts) -> Option<String> {
     look.invalid(look.policy_file())
+}
+
+fn turned_off(look: &HostFacts) -> Option<String> {
+    match OffSwitch::of(look.host.root().path()) {
+        OffSwitch::Unset => None,
+        OffSwitch::Set => Some(format!("{OFF_SWITCH} is there")),
+        OffSwitch::NotRoots => Some(format!(
+            "{OFF_SWITCH} is there, but turns nothing off: it must be a file of root's that nobody else can write"
+        )),
+    }
 }
 
 fn root(look: &HostFacts) -> Option<String> {

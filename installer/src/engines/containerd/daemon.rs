@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{Case, Probe, argv};
 use crate::engines::probe_image;
 use crate::error::Error;
@@ -147,12 +148,17 @@ impl Daemon {
 
     /// Running containers whose shim was started with our runtime. Stopped CRI containers do not count, since they
     /// are created again from the pod.
-    pub fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    pub fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         if !host.is_live() {
             return Answer::None;
         }
         match self.tasks_of(host, &SetupOptions::default().runtime_path) {
-            Ok(names) => Answer::Known(names),
+            Ok(names) => Answer::Known(
+                names
+                    .into_iter()
+                    .map(DependentContainer::with_gpus)
+                    .collect(),
+            ),
             Err(why) => Answer::Unknown(why),
         }
     }

@@ -19,6 +19,7 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
@@ -72,8 +73,8 @@ pub trait Layout: Send + Sync {
         Some(&self.place().root)
     }
 
-    /// Whether the daemon, or the program that starts it, reads these changes without a restart.
-    fn reads_by_itself(&self, _changes: &[Change]) -> bool {
+    /// Whether the daemon, or the program that starts it, reads that file by itself when it changes.
+    fn watches(&self, _path: &Path) -> bool {
         false
     }
 
@@ -317,7 +318,7 @@ impl Engine for Containerd {
     }
 
     fn activation(&self, _host: &Host, changes: &[Change]) -> Activation {
-        if changes.is_empty() || self.layout.reads_by_itself(changes) {
+        if changes.iter().all(|c| self.layout.watches(&c.path)) {
             return Activation::default();
         }
         let service = self.daemon.service.clone();
@@ -330,6 +331,10 @@ impl Engine for Containerd {
         })
     }
 
+    fn watches(&self, path: &Path) -> bool {
+        self.layout.watches(path)
+    }
+
     fn daemon_service(&self, _host: &Host) -> Option<Service> {
         self.daemon.service.clone()
     }
@@ -340,7 +345,7 @@ impl Engine for Containerd {
         notes.map(|note| format!("{name}: {note}")).collect()
     }
 
-    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         self.daemon.dependent_containers(host)
     }
 

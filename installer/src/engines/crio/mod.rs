@@ -21,6 +21,7 @@ use installation::{DROP_INS, Installation};
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
 use crate::engines::cri::{ImageSource, PodWays, Pods};
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
@@ -294,7 +295,7 @@ impl Engine for Crio {
 
     /// Pods that use our runtime. CRI-O can neither start nor stop them once the runtime is gone
     /// (toolkit #1360).
-    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         if !host.is_live() {
             return Answer::None;
         }
@@ -304,7 +305,11 @@ impl Engine for Crio {
             Err(e) => return Answer::Unknown(e.to_string()),
         };
         match sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name) {
-            Ok(pods) => Answer::Known(pods),
+            Ok(pods) => Answer::Known(
+                pods.into_iter()
+                    .map(DependentContainer::with_gpus)
+                    .collect(),
+            ),
             Err(why) => Answer::Unknown(why),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use gpu_inject::policy::{self, Policy};
 use serde_json::Value;
 
 use super::client::Client;
-use super::stored_container;
+use super::stored_container::{self, StoredContainer};
+use crate::engines::dependent::DependentContainer;
 use crate::host::Host;
 use crate::host::answer::Answer;
 
@@ -21,57 +23,64 @@ pub fn running(host: &Host, client: &Client) -> Answer<Vec<String>> {
 }
 
 /// Containers, running or stopped, that could not start without our setup.
-pub fn dependent_containers(host: &Host, client: &Client) -> Answer<Vec<String>> {
+pub fn dependent_containers(host: &Host, client: &Client) -> Answer<Vec<DependentContainer>> {
     if !host.is_live() {
         return Answer::None;
     }
     match dependents(host, client) {
-        Ok(names) => Answer::Known(names),
+        Ok(containers) => Answer::Known(containers),
         Err(why) => Answer::Unknown(why),
     }
 }
 
-fn dependents(host: &Host, client: &Client) -> Result<Vec<String>, String> {
-    let format = "{{.Name}}\t{{.HostConfig.Runtime}}\t{{json .HostConfig.DeviceRequests}}";
+fn dependents(host: &Host, client: &Client) -> Result<Vec<DependentContainer>, String> {
+    // The whole HostConfig: a template with a field that an older Docker does not have fails.
+    let format = "{{.Name}}\t{{json .HostConfig}}\t{{json .Config}}";
+    let known = policy(host);
     let all = client.list(host, &["ps", "-aq", "--no-trunc"])?;
     let ids: Vec<&str> = all.lines().collect();
-    let mut names = Vec::new();
+    let mut containers = Vec::new();
     // In several commands, because the length of a command line is limited.
     for some in ids.chunks(200) {
         for line in client.inspect(host, format, some)? {
-            names.extend(dependent(&line)?);
+            containers.extend(dependent(&line, &known)?);
         }
     }
-    Ok(names)
+    Ok(containers)
+}
+
+/// What can be read of the policy: it can have more names by which containers ask for GPUs.
+fn policy(host: &Host) -> Policy {
+    Policy::salvaged(host.root(), Path::new(policy::PATH))
 }
 
 /// Parses a line of `docker inspect`; `None` if that container does not need our setup.
-fn dependent(line: &str) -> Result<Option<String>, String> {
-    let garbled = || format!("docker inspect: {line:?} tells of no container");
+fn dependent(line: &str, known: &Policy) -> Result<Option<DependentContainer>, String> {
+    let garbled = || {
+        let line = line.get(..200).unwrap_or(line);
+        format!("docker inspect: {line:?} tells of no container")
+    };
     let fields: Vec<&str> = line.splitn(3, '\t').collect();
-    let [name, runtime, requests] = fields[..] else {
+    let [name, host_config, config] = fields[..] else {
         return Err(garbled());
     };
-    let name = name.trim_start_matches('/');
-    let requests: Value = serde_json::from_str(requests).map_err(|_| garbled())?;
-    // `null` for a container without devices.
-    let requests = requests.as_array().into_iter().flatten();
-    let need = stored_container::need(runtime, requests);
-    Ok(need.map(|need| format!("{name} ({need})")))
+    let container = StoredContainer::parse(host_config).map_err(|_| garbled())?;
+    let config: Value = serde_json::from_str(config).map_err(|_| garbled())?;
+    let container = container.with_env(stored_container::env(&config));
+    Ok(container.dependent(name.trim_start_matches('/'), known))
 }
 
 /// The same of a Docker that does not run, from the files in its data directory.
-pub fn stored_dependents(host: &Host, data_root: &Path) -> Answer<Vec<String>> {
+pub fn stored_dependents(host: &Host, data_root: &Path) -> Answer<Vec<DependentContainer>> {
     if !host.is_live() {
         return Answer::None;
     }
     match stored_container::all(host, data_root) {
-        Ok(containers) => Answer::Known(
-            containers
-                .into_iter()
-                .filter_map(|(name, c)| Some(format!("{name} ({})", c.need()?)))
-                .collect(),
-        ),
+        Ok(containers) => {
+            let known = policy(host);
+            let dependent = |(name, c): &(String, StoredContainer)| c.dependent(name, &known);
+            Answer::Known(containers.iter().filter_map(dependent).collect())
+        }
         Err(why) => Answer::Unknown(why),
     }
 }
@@ -99,20 +108,27 @@ pub(super) mod tests {
 
     #[test]
     fn containers_that_need_us_are_told_from_others() {
-        let user = |rest: &str| dependent(&format!("/web\t{rest}")).unwrap();
-        assert_eq!(user("runc\tnull"), None);
+        let text = |rest: &str| {
+            let container = dependent(&format!("/web\t{rest}"), &Policy::default());
+            container.unwrap().map(|c| c.text)
+        };
+        assert_eq!(text("{\"Runtime\":\"runc\"}\t{\"Env\":null}"), None);
         assert_eq!(
-            user("nvidia\tnull").as_deref(),
+            text("{\"Runtime\":\"nvidia\"}\t{\"Env\":[\"NVIDIA_VISIBLE_DEVICES=0\"]}").as_deref(),
             Some("web (--runtime nvidia)")
         );
-        let gpus = "runc\t[{\"Driver\":\"\",\"Count\":-1,\"DeviceIDs\":null,\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]";
-        assert!(user(gpus).is_some());
-        let cdi = "runc\t[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=0\"],\"Capabilities\":null}]";
-        assert!(user(cdi).is_some());
-        assert_eq!(user(&cdi.replace("nvidia.com/gpu", "amd.com/gpu")), None);
+        assert_eq!(
+            text("{\"Runtime\":\"nvidia\"}\t{\"Env\":null}").as_deref(),
+            Some("web (made with runtime nvidia)")
+        );
+        let gpus = "{\"Runtime\":\"runc\",\"DeviceRequests\":[{\"Driver\":\"\",\"Count\":-1,\"Capabilities\":[[\"gpu\"]]}]}\t{}";
+        assert!(text(gpus).is_some());
+        let cdi = "{\"Runtime\":\"runc\",\"DeviceRequests\":[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=0\"],\"Capabilities\":null}]}\t{}";
+        assert!(text(cdi).is_some());
+        assert_eq!(text(&cdi.replace("nvidia.com/gpu", "amd.com/gpu")), None);
         // Output that cannot be parsed must not be taken to mean that the container needs nothing.
-        for garbled in ["garbage", "/web\trunc", "/web\trunc\t[{"] {
-            assert!(dependent(garbled).is_err(), "{garbled}");
+        for garbled in ["garbage", "/web\t{}", "/web\t{}\t[{", "/web\trunc\t{}"] {
+            assert!(dependent(garbled, &Policy::default()).is_err(), "{garbled}");
         }
     }
 
@@ -136,12 +152,13 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let script = "case $3 in\n\
              ps) echo gone; echo here ;;\n\
-             inspect) printf '/web\\tnvidia\\tnull\\n'; echo 'Error: No such object: gone' >&2; exit 1 ;;\n\
+             inspect) printf '/web\\t{\"Runtime\":\"nvidia\"}\\t{}\\n'; echo 'Error: No such object: gone' >&2; exit 1 ;;\n\
              esac\n";
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let users = dependent_containers(&host, &Client::by(&docker(dir.path(), script)));
-        let web = vec!["web (--runtime nvidia)".to_owned()];
-        assert_eq!(users, Answer::Known(web));
+        // Without its variables it is not known that it asks for nothing.
+        let web = DependentContainer::with_gpus("web (--runtime nvidia)".into());
+        assert_eq!(users, Answer::Known(vec![web]));
     }
 
     /// A container about which the daemon does not answer may need us, so undo must not continue.
@@ -155,13 +172,13 @@ pub(super) mod tests {
                 "echo 'Cannot connect to the Docker daemon' >&2; exit 1",
                 "Cannot connect",
             ),
-            ("printf '/web\\trunc\\tnull\\n'", "docker inspect"),
+            ("printf '/web\\t{}\\t{}\\n'", "docker inspect"),
             (
-                "printf '/web\\trunc\\tnull\\n'; echo 'deadline exceeded' >&2; exit 1",
+                "printf '/web\\t{}\\t{}\\n'; echo 'deadline exceeded' >&2; exit 1",
                 "deadline",
             ),
             (
-                "printf '/web\\trunc\\tnull\\n/db\\trunc'",
+                "printf '/web\\t{}\\t{}\\n/db\\trunc'",
                 "tells of no container",
             ),
         ] {

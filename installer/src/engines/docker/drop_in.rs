@@ -22,8 +22,12 @@ pub fn search_path(unit: &Unit) -> String {
 
 /// Whether dockerd, started by that unit, finds our hook first.
 pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
+    leads_to_ours(host, &search_path(unit), wanted)
+}
+
+/// Whether our hook is the first one on that PATH.
+pub fn leads_to_ours(host: &Host, path: &str, wanted: &SetupOptions) -> bool {
     let ours = wanted.names_dir.join(HOOK);
-    let path = search_path(unit);
     let mut places = path.split(':').map(|dir| Path::new(dir).join(HOOK));
     let first = places.find(|p| host.root().exists(p));
     first.is_some_and(|f| f == ours || is_same_file(host, &f, &ours))
@@ -31,17 +35,22 @@ pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
 
 /// Whether the running dockerd was started with the PATH that its unit has now; false if that cannot be determined.
 pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
+    runs_with(host, pidfile).is_ok_and(|path| path == search_path(unit))
+}
+
+/// The PATH of the running dockerd, or why it is not known.
+pub fn runs_with(host: &Host, pidfile: &Path) -> Result<String, String> {
     let root = host.root();
-    let pid = root.read_to_string(pidfile).unwrap_or_default();
-    let Ok(pid) = pid.trim().parse::<u32>() else {
-        return false;
-    };
-    let environ = root.read(format!("/proc/{pid}/environ"));
-    let environ = environ.unwrap_or_default();
-    let path = environ
-        .split(|byte| *byte == 0)
-        .find_map(|set| set.strip_prefix(b"PATH="));
-    path == Some(search_path(unit).as_bytes())
+    let pid = root.read_to_string(pidfile).map_err(|e| e.to_string())?;
+    let pid = pid.trim();
+    let number = pid.parse::<u32>();
+    let number = number.map_err(|_| format!("{}: {pid:?} is no process", pidfile.display()))?;
+    let environ = root.read(format!("/proc/{number}/environ"));
+    let environ = environ.map_err(|e| e.to_string())?;
+    let mut sets = environ.split(|byte| *byte == 0);
+    let path = sets.find_map(|set| set.strip_prefix(b"PATH="));
+    let path = path.ok_or_else(|| format!("process {number} shows no PATH"))?;
+    Ok(String::from_utf8_lossy(path).into_owned())
 }
 
 /// Versions from which on dockerd could do `--gpus` by CDI. A CDI spec knows neither the image's requirements

@@ -71,7 +71,7 @@ pub fn ensure_valid(host: &Host, config: &Path, unit: &Unit) -> Result<(), Error
 }
 
 /// How our part of the file differs from what the daemon uses; `None` if it does not.
-fn disagrees(file: &DaemonJson, info: &DaemonInfo) -> Option<String> {
+pub fn disagrees(file: &DaemonJson, info: &DaemonInfo) -> Option<String> {
     let place = file.path.display();
     let ours = SetupOptions::default().runtime_name;
     let path = file.runtimes().find(|(name, _)| *name == ours);

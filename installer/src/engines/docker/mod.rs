@@ -34,6 +34,7 @@ use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
@@ -124,6 +125,11 @@ pub fn own_socket(host: &Host) -> String {
 /// Whether this user has a rootless Docker of their own.
 pub fn is_rootless_for(host: &Host, user: &User) -> bool {
     rootless::is_there(host, user)
+}
+
+/// The unit of that user's own Docker.
+pub fn user_unit(host: &Host, user: &User) -> Unit {
+    rootless::unit(host, user)
 }
 
 /// The data directory of the system's Docker, if that is installed.
@@ -270,6 +276,21 @@ impl Docker {
         }
     }
 
+    /// What making our runtime the default does to the containers that are made from then on.
+    fn pins_warning(&self, wanted: &SetupOptions) -> Option<String> {
+        let name = &wanted.runtime_name;
+        let is_default = self.file().is_some_and(|file| {
+            file.get(&["default-runtime"]).and_then(|d| d.as_str()) == Some(name)
+        });
+        (wanted.default_runtime && wanted.mode != Mode::Cdi && !is_default).then(|| {
+            format!(
+                "{}: containers made while runtime {name:?} is the default have that name recorded in them, \
+                 whether they ask for GPUs or not: they start only while Docker has a runtime of that name",
+                self.facts.name
+            )
+        })
+    }
+
     fn cdi_restart_warning(&self) -> Option<String> {
         cdi_restart::warning(*self.version.known()?)
     }
@@ -312,7 +333,8 @@ impl Engine for Docker {
         });
         let cdi = self.mode(wanted) != Mode::Runtime;
         let restarts = self.cdi_restart_warning().filter(|_| cdi);
-        existing.into_iter().chain(restarts).collect()
+        let pins = self.pins_warning(wanted);
+        existing.into_iter().chain(pins).chain(restarts).collect()
     }
 
     fn warnings(&self, _host: &Host) -> Vec<String> {
@@ -364,6 +386,38 @@ impl Engine for Docker {
         }
     }
 
+    fn not_in_effect(&self, host: &Host, wanted: &SetupOptions) -> Answer<Option<String>> {
+        let info = match &self.info {
+            Answer::Known(info) => info,
+            Answer::None => return Answer::Unknown("it does not answer".into()),
+            Answer::Unknown(why) => return Answer::Unknown(why.clone()),
+        };
+        let file = match &self.file {
+            Ok(file) => file,
+            Err(e) => return Answer::Unknown(e.to_string()),
+        };
+        if let Some(how) = health::disagrees(file, info) {
+            return Answer::Known(Some(format!("it {how}")));
+        }
+        let needs_cdi = self.mode(wanted) != Mode::Runtime
+            && file
+                .get(&["features", "cdi"])
+                .and_then(serde_json::Value::as_bool)
+                == Some(true);
+        if needs_cdi && !info.has_cdi {
+            return Answer::Known(Some("CDI is not on in it yet".into()));
+        }
+        let needs_hook = self.user.is_none() && wanted.mode != Mode::Cdi;
+        if !needs_hook || !drop_in::finds_ours(host, &self.unit, wanted) {
+            return Answer::Known(None);
+        }
+        match drop_in::runs_with(host, &self.pidfile()) {
+            Ok(path) if drop_in::leads_to_ours(host, &path, wanted) => Answer::Known(None),
+            Ok(_) => Answer::Known(Some("its PATH does not lead to the hook yet".into())),
+            Err(why) => Answer::Unknown(why),
+        }
+    }
+
     fn daemon_service(&self, _host: &Host) -> Option<Service> {
         Some(self.service())
     }
@@ -373,7 +427,7 @@ impl Engine for Docker {
         running.known().is_some_and(Vec::is_empty)
     }
 
-    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<DependentContainer>> {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
             Answer::Known(_) => containers::dependent_containers(host, &self.client),

@@ -5,10 +5,12 @@ use std::path::Path;
 use gpu_host::programs;
 use serde_json::{Value, json};
 
-use super::daemon_json::DaemonJson;
+use super::daemon_json::{DaemonJson, strict};
+use crate::edit::json;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
+use crate::model::change::Change;
 use crate::model::setup_options::{Existing, SetupOptions};
 
 /// Where NVIDIA's GPU operator installs its programs; it also writes daemon.json (gpu-operator,
@@ -29,6 +31,8 @@ pub enum EntryOwner {
     NvidiaDocker2,
     /// The GPU operator of a Kubernetes cluster.
     Operator,
+    /// An earlier undo left it, as plain runc.
+    Undo,
     /// Somebody wrote it by hand.
     ByHand,
 }
@@ -39,6 +43,8 @@ impl EntryOwner {
         let shipped = json!({"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}}});
         if path.starts_with(OPERATOR) {
             Self::Operator
+        } else if *entry == plain_runc() {
+            Self::Undo
         } else if name == "nvidia" && config.equals(&shipped) {
             Self::NvidiaDocker2
         } else if is_vendors(path) {
@@ -54,6 +60,7 @@ impl EntryOwner {
             Self::Toolkit => "nvidia-container-toolkit's",
             Self::NvidiaDocker2 => "nvidia-docker2's",
             Self::Operator => "the GPU operator's",
+            Self::Undo => "left as plain runc by an undo",
             Self::ByHand => "written by hand",
         }
     }
@@ -64,6 +71,30 @@ fn is_vendors(path: &str) -> bool {
     let dir = Path::new(path).parent().unwrap_or(Path::new(""));
     let usual = dir.as_os_str().is_empty() || programs::DIRS.iter().any(|d| dir == Path::new(d));
     usual && VENDOR.iter().any(|v| name == *v)
+}
+
+/// A runtime that is runc, as Docker finds it on its PATH. Docker's own default runtime is the same program.
+fn plain_runc() -> Value {
+    json!({ "path": "runc" })
+}
+
+/// The text that an undo's change of daemon.json writes, with plain runc in place of our runtime; `None` if our runtime
+/// is not what the change takes out.
+pub fn with_plain_runc(change: &Change) -> Result<Option<String>, Error> {
+    let name = SetupOptions::default().runtime_name;
+    let after = change.after.as_deref();
+    if !has_entry(change.before.as_deref()) || has_entry(after) {
+        return Ok(None);
+    }
+    let entry = (vec!["runtimes".to_owned(), name], plain_runc());
+    let text = json::set(after.unwrap_or_default(), &[entry]);
+    text.map(Some).map_err(|e| strict(&change.path, e))
+}
+
+/// Whether this text of a daemon.json has a runtime of our runtime's name, whatever it starts.
+pub fn has_entry(text: Option<&str>) -> bool {
+    let file = text.and_then(|text| json::parse(text).ok());
+    file.is_some_and(|file| !file["runtimes"][SetupOptions::default().runtime_name].is_null())
 }
 
 /// What to do with the entry.
@@ -98,7 +129,8 @@ pub fn judge(
     // If a removed package left the entry behind, it starts no container, so replacing it breaks nothing. In
     // contrast, a hand-written path may be on a disk that is mounted later, and the operator restores its program
     // itself.
-    let is_left_over = is_gone && matches!(owner, EntryOwner::Toolkit | EntryOwner::NvidiaDocker2);
+    let is_left_over = owner == EntryOwner::Undo
+        || is_gone && matches!(owner, EntryOwner::Toolkit | EntryOwner::NvidiaDocker2);
     match wanted.existing {
         Existing::Leave => Ok(EntryDecision::Leave(owner)),
         Existing::Refuse if !is_left_over => Err(refused(config, wanted, entry, owner, is_gone)),
@@ -214,4 +246,35 @@ pub fn dangling(host: &Host, config: &DaemonJson) -> Vec<String> {
         )
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::change::MergeKind;
+
+    #[test]
+    fn a_runtime_is_left_only_where_ours_goes() {
+        let left = |before: Option<&str>, after: Option<&str>| {
+            let change = Change {
+                path: "/etc/docker/daemon.json".into(),
+                before: before.map(str::to_owned),
+                after: after.map(str::to_owned),
+                mode: 0o644,
+                why: String::new(),
+                kind: MergeKind::Json { keys: Vec::new() },
+            };
+            let text = with_plain_runc(&change).unwrap()?;
+            Some(json::parse(&text).unwrap())
+        };
+        let ours = r#"{"debug": true, "runtimes": {"nvidia": {"path": "/usr/bin/gpu-container-runtime"}}}"#;
+        let runc = json!({"nvidia": {"path": "runc"}});
+        assert_eq!(left(Some(ours), None), Some(json!({"runtimes": runc})));
+        let with_debug = Some(json!({"debug": true, "runtimes": runc}));
+        assert_eq!(left(Some(ours), Some(r#"{"debug": true}"#)), with_debug);
+        // Another tool's runtime that we had taken over is there again.
+        assert_eq!(left(Some(ours), Some(ours)), None);
+        assert_eq!(left(Some(r#"{"debug": true}"#), None), None);
+        assert_eq!(left(None, None), None);
+    }
 }

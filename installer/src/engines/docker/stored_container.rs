@@ -3,9 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use gpu_inject::oci::ContainerView;
+use gpu_inject::policy::Policy;
+use gpu_inject::request::asks_in_any_way;
+use serde_json::{Value, json};
 
 use super::daemon_json::DaemonJson;
+use crate::engines::dependent::{DependentContainer, Need};
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::setup_options::SetupOptions;
@@ -34,12 +38,17 @@ pub fn data_root(unit: &Unit, file: Option<&DaemonJson>, usual: &Path) -> PathBu
 #[derive(Clone, Debug)]
 pub struct StoredContainer {
     host_config: Value,
+    /// Its environment; `None` if that is not known.
+    env: Option<Vec<String>>,
 }
 
 impl StoredContainer {
     /// Parses a `hostconfig.json`.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text).map(|host_config| Self { host_config })
+        serde_json::from_str(text).map(|host_config| Self {
+            host_config,
+            env: None,
+        })
     }
 
     /// Whether it has a CDI device of our spec.
@@ -56,10 +65,51 @@ impl StoredContainer {
         matches!(policy, Some("always" | "unless-stopped" | "on-failure"))
     }
 
-    /// How it asks for GPUs, if it does: it could not start without our setup.
-    pub fn need(&self) -> Option<String> {
+    /// Adds the environment, which with the image's variables is in another file than the rest.
+    pub fn with_env(self, env: Option<Vec<String>>) -> Self {
+        Self { env, ..self }
+    }
+
+    /// What of our setup it needs; `None` if it starts without. `known` is what is known of the policy, which can have
+    /// more variables and annotations that ask for GPUs.
+    pub fn dependent(&self, name: &str, known: &Policy) -> Option<DependentContainer> {
+        let of = |text: &str, need| {
+            let text = format!("{name} ({text})");
+            Some(DependentContainer { text, need })
+        };
         let runtime = self.host_config["Runtime"].as_str().unwrap_or_default();
-        need(runtime, self.requests())
+        if runtime == SetupOptions::default().runtime_name {
+            let asks = self.requests().any(is_for_gpus) || self.asks_of_runtime(known);
+            return if asks {
+                of(&format!("--runtime {runtime}"), Need::Gpus)
+            } else {
+                of(&format!("made with runtime {runtime}"), Need::RuntimeName)
+            };
+        }
+        if self.requests().any(is_for_gpus) {
+            return of("--gpus or --device", Need::Gpus);
+        }
+        None
+    }
+
+    /// Whether our runtime would be asked for GPUs, in any of its ways. True if that is not known.
+    fn asks_of_runtime(&self, known: &Policy) -> bool {
+        let Some(env) = &self.env else { return true };
+        let binds = self.host_config["Binds"].as_array();
+        let binds = binds.into_iter().flatten().filter_map(|bind| {
+            let mut parts = bind.as_str()?.split(':');
+            let (source, destination) = (parts.next()?, parts.next()?);
+            Some(json!({"source": source, "destination": destination}))
+        });
+        let mounts = self.host_config["Mounts"].as_array().into_iter().flatten();
+        let mounts =
+            mounts.map(|mount| json!({"source": mount["Source"], "destination": mount["Target"]}));
+        let config = json!({
+            "process": {"env": env},
+            "annotations": self.host_config["Annotations"],
+            "mounts": binds.chain(mounts).collect::<Vec<_>>(),
+        });
+        asks_in_any_way(ContainerView::new(&config), known)
     }
 
     fn requests(&self) -> impl Iterator<Item = &Value> {
@@ -70,25 +120,28 @@ impl StoredContainer {
     }
 }
 
-/// How a container with this runtime and these device requests asks for GPUs.
-pub fn need<'a>(runtime: &str, mut requests: impl Iterator<Item = &'a Value>) -> Option<String> {
-    let is_for_gpus = |request: &Value| {
-        let is_cdi = request["Driver"] == "cdi"
-            && request["DeviceIDs"].to_string().contains("nvidia.com/gpu");
-        is_cdi || request["Capabilities"].to_string().contains("\"gpu\"")
-    };
-    if runtime == SetupOptions::default().runtime_name {
-        Some(format!("--runtime {runtime}"))
-    } else if requests.any(is_for_gpus) {
-        Some("--gpus or --device".to_owned())
-    } else {
-        None
+fn is_for_gpus(request: &Value) -> bool {
+    let is_cdi =
+        request["Driver"] == "cdi" && request["DeviceIDs"].to_string().contains("nvidia.com/gpu");
+    is_cdi || request["Capabilities"].to_string().contains("\"gpu\"")
+}
+
+/// The environment in a container's `Config`; `None` if that is not one.
+pub fn env(config: &Value) -> Option<Vec<String>> {
+    match config.get("Env")? {
+        // A container without any variable.
+        Value::Null => Some(Vec::new()),
+        Value::Array(list) => list.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
+        _ => None,
     }
 }
 
 /// The name in a `config.v2.json`.
 pub fn name(about: &str) -> Option<String> {
-    let about: Value = serde_json::from_str(about).ok()?;
+    name_in(&serde_json::from_str(about).ok()?)
+}
+
+fn name_in(about: &Value) -> Option<String> {
     Some(about["Name"].as_str()?.trim_start_matches('/').to_owned())
 }
 
@@ -118,7 +171,9 @@ pub fn all(host: &Host, data_root: &Path) -> Result<Vec<(String, StoredContainer
         };
         let container = StoredContainer::parse(&text).map_err(|e| why(&path, &e))?;
         let about = root.read_to_string(dir.join(&id).join(ABOUT)).ok();
-        let name = about.and_then(|text| name(&text));
+        let about: Option<Value> = about.and_then(|text| serde_json::from_str(&text).ok());
+        let container = container.with_env(about.as_ref().and_then(|a| env(a.get("Config")?)));
+        let name = about.as_ref().and_then(name_in);
         containers.push((
             name.unwrap_or_else(|| id.to_string_lossy().into_owned()),
             container,
@@ -134,19 +189,58 @@ mod tests {
 
     use super::*;
 
+    fn dependent(host_config: &str, env: Option<&[&str]>) -> Option<DependentContainer> {
+        let env = env.map(|list| list.iter().map(|v| (*v).to_owned()).collect());
+        let known = Policy {
+            swarm_resource: vec!["DOCKER_RESOURCE_GPU".into()],
+            ..Policy::default()
+        };
+        let container = StoredContainer::parse(host_config).unwrap().with_env(env);
+        container.dependent("web", &known)
+    }
+
     #[test]
-    fn what_was_asked_for_is_in_hostconfig_json() {
-        let need = |text: &str| StoredContainer::parse(text).unwrap().need();
+    fn containers_that_ask_for_gpus_are_told_from_those_with_the_runtimes_name() {
+        let named = r#"{"Runtime": "nvidia"}"#;
+        for (host_config, env) in [
+            (named, Some(&["NVIDIA_VISIBLE_DEVICES=all"][..])),
+            (named, Some(&["DOCKER_RESOURCE_GPU=0"])),
+            (named, Some(&["CUDA_VERSION=9.0"])),
+            // Not known, so it may ask.
+            (named, None),
+            (
+                r#"{"Runtime": "nvidia", "Annotations": {"cdi.k8s.io/x": "nvidia.com/gpu=0"}}"#,
+                Some(&[]),
+            ),
+            (
+                r#"{"Runtime": "nvidia", "Binds": ["/dev/null:/var/run/nvidia-container-devices/all:ro"]}"#,
+                Some(&[]),
+            ),
+            (
+                r#"{"Runtime": "nvidia", "Mounts": [{"Type": "bind", "Source": "/dev/null", "Target": "/var/run/nvidia-container-devices/0"}]}"#,
+                Some(&[]),
+            ),
+            (
+                r#"{"Runtime": "nvidia", "DeviceRequests": [{"Capabilities": [["gpu"]]}]}"#,
+                Some(&[]),
+            ),
+        ] {
+            let dependent = dependent(host_config, env).unwrap();
+            assert_eq!(
+                dependent,
+                DependentContainer::with_gpus("web (--runtime nvidia)".into())
+            );
+        }
+        for env in [&[][..], &["PATH=/bin"], &["NVIDIA_VISIBLE_DEVICES=void"]] {
+            let dependent = dependent(named, Some(env)).unwrap();
+            assert_eq!(dependent.need, Need::RuntimeName);
+            assert_eq!(dependent.text, "web (made with runtime nvidia)");
+        }
+        let gpus = r#"{"Runtime": "runc", "DeviceRequests": [{"Capabilities": [["gpu"]]}]}"#;
+        assert_eq!(dependent(gpus, None).unwrap().need, Need::Gpus);
+        let other = r#"{"Runtime": "runc", "DeviceRequests": null}"#;
         assert_eq!(
-            need("{\"Runtime\": \"nvidia\"}").as_deref(),
-            Some("--runtime nvidia")
-        );
-        assert!(
-            need("{\"Runtime\": \"runc\", \"DeviceRequests\": [{\"Capabilities\": [[\"gpu\"]]}]}")
-                .is_some()
-        );
-        assert_eq!(
-            need("{\"Runtime\": \"runc\", \"DeviceRequests\": null}"),
+            dependent(other, Some(&["NVIDIA_VISIBLE_DEVICES=all"])),
             None
         );
     }
@@ -163,10 +257,15 @@ mod tests {
             fs::write(containers.join(id).join(file), text).unwrap();
         };
         write("a", "hostconfig.json", "{\"Runtime\": \"nvidia\"}");
-        write("a", ABOUT, "{\"Name\": \"/web\"}");
+        write(
+            "a",
+            ABOUT,
+            "{\"Name\": \"/web\", \"Config\": {\"Env\": [\"A=1\"]}}",
+        );
         write("half", "checkpoint", "");
         let names: Vec<String> = all().unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["web"]);
+        assert_eq!(all().unwrap()[0].1.env, Some(vec!["A=1".to_owned()]));
         write("b", "hostconfig.json", "{");
         assert!(all().is_err());
     }

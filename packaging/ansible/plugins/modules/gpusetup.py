@@ -64,6 +64,9 @@ options:
       - C(keep_containers) fails before anything is changed where a restart would stop a container.
       - C(never) leaves the restart to you. What needs one is in RV(restart_required). Nothing is verified then, and an
         engine that does not start with its new configuration is not put back.
+      - A restart that an earlier run has left is done by C(auto), which then reports a change. With C(never) it stays
+        in RV(restart_required), with a warning and without a change. A restart that is due because of somebody else's
+        change is only named, in RV(restarts_due) and as a warning.
     type: str
     choices: [auto, keep_containers, never]
     default: auto
@@ -159,11 +162,36 @@ would_change:
   returned: success
   type: bool
 restart_required:
-  description: Services that must be restarted for the change to take effect; with O(restart=never) or in check mode.
+  description:
+    - Services that must be restarted for what is set up to take effect; with O(restart=never) or in check mode.
+    - Also without a change, where an earlier run was not followed by a restart.
   returned: success
   type: list
   elements: str
-  sample: [docker]
+  sample: [docker.service]
+restarts_due:
+  description:
+    - Restarts that are due although no file changes; RV(restarts_due[].whose) is C(ours) where what C(gpusetup) has
+      set up is not in effect without it, and C(theirs) where somebody else has changed a file.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - engine: docker
+      service: docker.service
+      whose: ours
+      why: it has not read what gpusetup wrote
+      command: systemctl daemon-reload && systemctl restart docker.service
+engines_down:
+  description: Engines whose service fails or keeps crashing. One that somebody has stopped is none of them.
+  returned: success
+  type: list
+  elements: dict
+not_known:
+  description: Engines of which it is not known whether a restart is due, each with the reason.
+  returned: success
+  type: list
+  elements: dict
 verified:
   description: What each container of the verification saw; empty where none was run.
   returned: success
@@ -339,6 +367,9 @@ def outcome(document):
         would_change=bool(document.get("changed")),
         files=paths(diff),
         restart_required=document.get("restart_required") or [],
+        restarts_due=document.get("restarts_due") or [],
+        engines_down=document.get("engines_down") or [],
+        not_known=document.get("not_known") or [],
         verified=document.get("verified") or [],
         foreign=document.get("foreign") or {},
         skipped=document.get("skipped") or [],

@@ -130,6 +130,37 @@ def test_check_mode_only_looks(host):
     assert not any("--yes" in c for c in host.calls)
 
 
+def test_a_restart_that_is_due_is_told(host):
+    due = {
+        "engine": "docker",
+        "service": "docker.service",
+        "whose": "ours",
+        "why": "it has not read it",
+        "command": "x",
+    }
+    left = dict(NOTHING, restart_required=["docker.service"], restarts_due=[due], warnings=["Restart due: docker"])
+    # As gpusetup ends: plan with 2 although nothing changes, install with 0.
+    host.says((2, left), (0, left), (2, dict(left, changed=True)), (0, dict(NOTHING, changed=True)))
+    for check in (True, False):
+        told = host.run(check=check, restart="never")
+        assert not told["changed"] and told["restart_required"] == ["docker.service"]
+        assert told["restarts_due"] == [due]
+    assert host.warnings == ["Restart due: docker"] * 2
+    assert host.run(check=True)["changed"]
+    done = host.run()
+    assert done["changed"] and done["restart_required"] == []
+
+
+def test_an_engine_that_fails_is_told(host):
+    down = {"engine": "docker", "service": "docker.service", "why": "it failed to start", "log": "x"}
+    bad = dict(NOTHING, engines_down=[down], warnings=["Engine down: docker"])
+    host.says((2, bad), (7, bad))
+    for check in (True, False):
+        told = host.run(check=check)
+        assert not told["changed"] and told["engines_down"] == [down]
+    assert host.warnings == ["Engine down: docker"] * 2
+
+
 def test_options_are_flags(host):
     host.says((0, NOTHING))
     host.run(

@@ -1,0 +1,80 @@
+//! Looks for what a host is due and what does not run on it, see [`HostState`].
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::engines::engine::Engine;
+use crate::error::Error;
+use crate::host::Host;
+use crate::host::answer::{self, Answer};
+use crate::host::service_state::{ServiceState, Start};
+use crate::model::host_state::{EngineDown, HostState, InterruptedRun, NotKnown, RestartDue};
+use crate::setup::due;
+use crate::transaction::interrupted;
+use crate::transaction::receipt::Receipt;
+
+/// A service that its manager has started again this often by itself, the last time so recently, keeps crashing even
+/// if it runs just now.
+const CRASHES: u32 = 2;
+const RECENT: u64 = 300;
+
+/// Adds what is to be said of an engine.
+pub fn add(state: &mut HostState, host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) {
+    if let Some(down) = down(host, engine) {
+        // Whether it has read its files is no question for an engine that does not run.
+        state.down.push(down);
+        return;
+    }
+    match due(host, engine, receipt) {
+        Answer::Known(due) => state.due.push(due),
+        Answer::None => {}
+        Answer::Unknown(why) => state.not_known.push(NotKnown {
+            engine: engine.facts().name.clone(),
+            why: answer::reason(host, why),
+        }),
+    }
+}
+
+/// The restart that an engine needs before it runs with its files as they are; `None` if it needs none.
+pub fn due(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer<RestartDue> {
+    due::of(host, engine, receipt)
+}
+
+/// How an engine's service fails; `None` if it does not, if somebody has stopped it, or if its manager does not tell.
+pub fn down(host: &Host, engine: &dyn Engine) -> Option<EngineDown> {
+    let service = engine.daemon_service(host)?;
+    let why = match service.state(host) {
+        Answer::Known(ServiceState::Fails(why)) => why,
+        Answer::Known(ServiceState::Runs(start)) => crashing(&start)?,
+        _ => return None,
+    };
+    Some(EngineDown {
+        engine: engine.facts().name.clone(),
+        why,
+        log: service.log_hint(),
+        service: service.name,
+    })
+}
+
+fn crashing(start: &Start) -> Option<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let is_recent = start.at.is_some_and(|at| now.saturating_sub(at) < RECENT);
+    (start.crashes >= CRASHES && is_recent)
+        .then(|| format!("it ends again and again ({} times by now)", start.crashes))
+}
+
+/// A run that did not end, or one that is going on now, for a command that only shows the host.
+pub fn interrupted(host: &Host) -> Option<InterruptedRun> {
+    match interrupted::find(host) {
+        Ok(run) => run,
+        Err(e @ Error::Locked { .. }) => Some(InterruptedRun {
+            journal: host.state(crate::transaction::receipt::JOURNAL),
+            what: format!("a run is going on: {e}"),
+            fix: "wait until it has ended".into(),
+        }),
+        Err(e) => Some(InterruptedRun {
+            journal: host.state(crate::transaction::receipt::JOURNAL),
+            what: e.to_string(),
+            fix: e.fix().unwrap_or_default(),
+        }),
+    }
+}
