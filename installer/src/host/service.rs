@@ -251,7 +251,7 @@ impl Service {
     }
 
     /// The command that shows its log, if its manager keeps one.
-    pub fn log_command(&self) -> Option<String> {
+    fn log_command(&self) -> Option<String> {
         let name = &self.name;
         match self.manager {
             Manager::Systemd => Some(format!("journalctl -u {name}")),

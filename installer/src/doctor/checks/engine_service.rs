@@ -5,7 +5,7 @@ use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::checks::docker;
 use crate::doctor::facts::HostFacts;
 use crate::doctor::remedy::{Remedies, Remedy};
-use crate::model::host_state::Whose;
+use crate::model::host_state::{EngineDown, Whose};
 use crate::setup::host_state;
 
 pub const CHECKS: Checks = &[
@@ -15,22 +15,26 @@ pub const CHECKS: Checks = &[
 
 pub const REMEDIES: Remedies = &[("engine-down", read_log)];
 
-fn read_log(look: &HostFacts, usual: Remedy) -> Remedy {
+fn all_down(look: &HostFacts) -> impl Iterator<Item = EngineDown> {
     let engines = look.engines().iter();
-    let failing = engines.filter(|e| host_state::down(look.host, &***e).is_some());
-    let services = failing.filter_map(|e| e.daemon_service(look.host));
-    let commands: Vec<String> = services.filter_map(|s| s.log_command()).collect();
-    match commands.as_slice() {
-        [] => usual,
-        commands => usual.by(commands.join("; ")),
+    engines.filter_map(|e| host_state::down(look.host, &**e))
+}
+
+/// The log of the service that fails, and of no other.
+fn read_log(look: &HostFacts, usual: Remedy) -> Remedy {
+    if !look.has_systemd() {
+        return usual.by_any(None);
     }
+    let units: Vec<String> = all_down(look)
+        .map(|d| format!("-u {}", d.service))
+        .collect();
+    usual.by(format!("journalctl {} -n 50 --no-pager", units.join(" ")))
 }
 
 fn down(look: &HostFacts) -> Option<String> {
-    let engines = look.engines().iter();
-    let down = engines.filter_map(|e| host_state::down(look.host, &**e));
     evidence(
-        down.map(|d| format!("{} ({}): {}", d.engine, d.service, d.why))
+        all_down(look)
+            .map(|d| format!("{} ({}): {}", d.engine, d.service, d.why))
             .collect(),
     )
 }
