@@ -7,8 +7,10 @@ mod doctor_host;
 mod running;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use doctor_host::{CONFIG_TOML, DAEMON_JSON, DROP_IN};
+use nix::sys::stat::{major, minor};
 use running::Running;
 use serde_json::{Value, json};
 
@@ -188,6 +190,29 @@ fn a_run_that_did_not_end_is_a_state_of_plan() {
     assert!(said(&running, &["plan"], 0).contains(NOTHING));
 }
 
+/// What a run has written so far is no state of the host.
+#[test]
+fn a_run_that_is_going_on_is_no_interrupted_one() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    running.host.write("state/dies-at", "docker.service");
+    assert_eq!(running.run(INSTALL).status.code(), None, "it was killed");
+    // As the kernel shows a process that holds the lock.
+    let lock = fs::metadata(running.host.path("run/gpusetup.lock")).unwrap();
+    let (device, inode) = (lock.dev(), lock.ino());
+    let (major, minor) = (major(device), minor(device));
+    let held = format!("1: FLOCK  ADVISORY  WRITE 78 {major:02x}:{minor:02x}:{inode} 0 EOF\n");
+    running.host.write("proc/locks", &held);
+    running.host.write("proc/78/cmdline", "gpusetup\0install");
+    let plan = said(&running, &["plan"], 5);
+    assert!(plan.contains("process 78 (gpusetup install)"), "{plan}");
+    let status = said(&running, &[], 0);
+    assert!(status.contains("a run is going on"), "{status}");
+    running.host.write("proc/locks", "");
+    said(&running, &["plan"], 2);
+}
+
 #[test]
 fn an_engine_that_keeps_crashing_is_a_state_of_plan_status_and_doctor() {
     let Some(running) = set_up() else {
@@ -236,6 +261,9 @@ fn an_answer_that_could_not_be_had_is_not_no() {
     let plan = document(&running, &["plan"], 2);
     assert_eq!(plan["not_known"][0]["engine"], "containerd");
     assert_eq!(plan["changed"], false);
+    let install = document(&running, INSTALL, 7);
+    assert_eq!(install["changed"], false);
+    assert_eq!(install["not_verified"], json!(["containerd"]));
     // Without its environment it is not known whether dockerd finds the hook.
     fs::remove_file(running.host.path("state/no-answer")).unwrap();
     assert!(running.host.path(DROP_IN).exists());

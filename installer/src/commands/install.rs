@@ -24,6 +24,7 @@ use crate::terminal::stdio;
 use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::verify::{Outcome, Unverified};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -153,6 +154,10 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         let has_skipped = !plan.skipped.is_empty();
         plan.leave_out_down();
         let ended = Ended {
+            outcome: Outcome {
+                not_verified: not_verified(&plan, request.restart),
+                ..Outcome::default()
+            },
             skipped: plan.skipped.clone(),
             left_earlier: session.left_of_earlier_run().to_vec(),
             ..Ended::default()
@@ -202,6 +207,17 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         stdio::result(&next_steps(&plan, host, common, screen));
     }
     Ok(ended.exit())
+}
+
+/// Engines of which it is not known whether they need a restart, for a run that would do it.
+fn not_verified(plan: &Plan, restart: bool) -> Vec<Unverified> {
+    let not_known = plan.state.not_known.iter().filter(|_| restart);
+    let not_verified = not_known.map(|n| Unverified {
+        engine: n.engine.clone(),
+        how: String::new(),
+        why: format!("whether it runs with its files is not known: {}", n.why),
+    });
+    not_verified.collect()
 }
 
 /// What was done, and what was not.

@@ -217,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn openrc_knows_what_it_has_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        assert!(openrc(&host, "docker").unknown().is_some());
+        let started = dir.path().join("run/openrc/started");
+        std::fs::create_dir_all(&started).unwrap();
+        std::os::unix::fs::symlink("/etc/init.d/docker", started.join("docker")).unwrap();
+        let Answer::Known(ServiceState::Runs(start)) = openrc(&host, "docker") else {
+            panic!("it runs");
+        };
+        assert!(start.at.is_some() && start.invocation.is_none());
+    }
+
+    #[test]
     fn a_missing_unit_and_an_empty_answer_are_different() {
         let missing = "LoadState=not-found\nActiveState=inactive\n";
         assert_eq!(parsed(missing), Answer::None);
