@@ -141,7 +141,7 @@ fn somebody_elses_change_is_named_and_left_to_them() {
     assert!(plan.contains(NOTHING), "{plan}");
     assert!(
         plan.contains(
-            "docker: /etc/docker/daemon.json was changed after it started, by somebody else"
+            "docker: /etc/docker/daemon.json was changed after it started; gpusetup does not restart it"
         ),
         "{plan}"
     );

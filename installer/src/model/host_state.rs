@@ -11,7 +11,7 @@ use serde::Serialize;
 pub enum Whose {
     /// gpusetup: without a restart, what it has set up is not in effect.
     Ours,
-    /// Somebody else. When the engine restarts is theirs to decide.
+    /// Somebody else, or gpusetup as it put a file back. When the engine restarts for it is not gpusetup's to decide.
     Theirs,
 }
 

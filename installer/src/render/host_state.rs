@@ -49,7 +49,7 @@ pub fn remarks(state: &HostState) -> Vec<String> {
     let theirs = state.due.iter().filter(|d| d.whose == Whose::Theirs);
     let remarks = theirs.map(|due| {
         format!(
-            "{}: {}, by somebody else; its next restart puts that into effect",
+            "{}: {}; gpusetup does not restart it for that, and its next restart puts it into effect",
             due.engine, due.why
         )
     });
@@ -63,7 +63,7 @@ pub fn notes(state: &HostState, engine: &str) -> Vec<String> {
     let due = state.due.iter().filter(|d| d.engine == engine);
     let due = due.map(|d| match d.whose {
         Whose::Ours => format!("restart due: {}", d.why),
-        Whose::Theirs => format!("{}, by somebody else", d.why),
+        Whose::Theirs => format!("{}; its next restart puts it into effect", d.why),
     });
     let not_known = state.not_known.iter().filter(|n| n.engine == engine);
     let not_known =

@@ -3,7 +3,7 @@
 //!
 //! Ours: what gpusetup has set up is not in effect. The daemon itself is asked if it can tell. Otherwise the receipt
 //! tells in which start of the service the files were written, and for receipts without that, the times of the files.
-//! Theirs: a file that the daemon reads was changed after its start, by somebody else.
+//! Theirs: a file that the daemon reads was changed after its start, and is not as gpusetup has written it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,14 +27,17 @@ const SYSTEM_STATE: &str = "/var/lib/gpusetup";
 const NOT_READ: &str = "it has not read what gpusetup wrote";
 
 /// The restart that an engine needs. `None` if it needs none: it has no daemon, does not run, or has read its files.
-pub fn of(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer<RestartDue> {
-    let Some(service) = engine.daemon_service(host).filter(|_| host.is_live()) else {
-        return Answer::None;
-    };
-    if engine.facts().daemon.runs() == Some(false) {
+pub fn of(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: Option<&Receipt>,
+    service: &Service,
+    state: Answer<ServiceState>,
+) -> Answer<RestartDue> {
+    if !host.is_live() || engine.facts().daemon.runs() == Some(false) {
         return Answer::None;
     }
-    let (start, unknown) = match service.state(host) {
+    let (start, unknown) = match state {
         Answer::Known(ServiceState::Runs(start)) => (start, None),
         Answer::Known(ServiceState::Changes) => {
             let why = "it is just being started or stopped";
@@ -56,7 +59,7 @@ pub fn of(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer
         host,
         engine,
         receipt,
-        service: &service,
+        service,
         start,
         unknown,
     };

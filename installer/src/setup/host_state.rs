@@ -6,6 +6,7 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::host::service::Service;
 use crate::host::service_state::{ServiceState, Start};
 use crate::model::host_state::{EngineDown, HostState, InterruptedRun, NotKnown, RestartDue};
 use crate::setup::due;
@@ -19,12 +20,16 @@ const RECENT: u64 = 300;
 
 /// Adds what is to be said of an engine.
 pub fn add(state: &mut HostState, host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) {
-    if let Some(down) = down(host, engine) {
+    let Some(service) = engine.daemon_service(host) else {
+        return;
+    };
+    let of_service = service.state(host);
+    if let Some(down) = failing(engine, &service, &of_service) {
         // Whether it has read its files is no question for an engine that does not run.
         state.down.push(down);
         return;
     }
-    match due(host, engine, receipt) {
+    match due::of(host, engine, receipt, &service, of_service) {
         Answer::Known(due) => state.due.push(due),
         Answer::None => {}
         Answer::Unknown(why) => state.not_known.push(NotKnown {
@@ -36,22 +41,34 @@ pub fn add(state: &mut HostState, host: &Host, engine: &dyn Engine, receipt: Opt
 
 /// The restart that an engine needs before it runs with its files as they are; `None` if it needs none.
 pub fn due(host: &Host, engine: &dyn Engine, receipt: Option<&Receipt>) -> Answer<RestartDue> {
-    due::of(host, engine, receipt)
+    let Some(service) = engine.daemon_service(host) else {
+        return Answer::None;
+    };
+    let of_service = service.state(host);
+    due::of(host, engine, receipt, &service, of_service)
 }
 
 /// How an engine's service fails; `None` if it does not, if somebody has stopped it, or if its manager does not tell.
 pub fn down(host: &Host, engine: &dyn Engine) -> Option<EngineDown> {
     let service = engine.daemon_service(host)?;
-    let why = match service.state(host) {
-        Answer::Known(ServiceState::Fails(why)) => why,
-        Answer::Known(ServiceState::Runs(start)) => crashing(&start)?,
+    failing(engine, &service, &service.state(host))
+}
+
+fn failing(
+    engine: &dyn Engine,
+    service: &Service,
+    state: &Answer<ServiceState>,
+) -> Option<EngineDown> {
+    let why = match state {
+        Answer::Known(ServiceState::Fails(why)) => why.clone(),
+        Answer::Known(ServiceState::Runs(start)) => crashing(start)?,
         _ => return None,
     };
     Some(EngineDown {
         engine: engine.facts().name.clone(),
         why,
         log: service.log_hint(),
-        service: service.name,
+        service: service.name.clone(),
     })
 }
 

@@ -4,6 +4,7 @@
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::checks::docker;
 use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Remedies, Remedy};
 use crate::model::host_state::Whose;
 use crate::setup::host_state;
 
@@ -11,6 +12,19 @@ pub const CHECKS: Checks = &[
     ("engine-down", down),
     ("engine-not-restarted", not_restarted),
 ];
+
+pub const REMEDIES: Remedies = &[("engine-down", read_log)];
+
+fn read_log(look: &HostFacts, usual: Remedy) -> Remedy {
+    let engines = look.engines().iter();
+    let failing = engines.filter(|e| host_state::down(look.host, &***e).is_some());
+    let services = failing.filter_map(|e| e.daemon_service(look.host));
+    let commands: Vec<String> = services.filter_map(|s| s.log_command()).collect();
+    match commands.as_slice() {
+        [] => usual,
+        commands => usual.by(commands.join("; ")),
+    }
+}
 
 fn down(look: &HostFacts) -> Option<String> {
     let engines = look.engines().iter();
