@@ -12,7 +12,7 @@ use gpu_inject::{Error, Message};
 use crate::oci_bundle::{ConfigJson, OciBundle};
 
 /// The policy, if its file can be used.
-pub(crate) enum HostPolicy {
+pub(crate) enum PolicyState {
     /// The file's policy, and the host that it is of.
     Sound(Root, Policy),
     /// The file cannot be used.
@@ -26,7 +26,7 @@ pub(crate) struct BrokenPolicy {
     known: Policy,
 }
 
-impl HostPolicy {
+impl PolicyState {
     /// Reads the policy from this file.
     pub(crate) fn read(path: impl FnOnce(&Root) -> PathBuf) -> Self {
         let root = match Root::host() {

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crate::cli::args::{Common, InstallArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
+use crate::commands::without_root;
 use crate::engines::activation::Activation;
-use crate::engines::engine::{DaemonState, Engine};
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
@@ -16,7 +17,7 @@ use crate::host::signals::Interrupt;
 use crate::model::setup_options::{DefaultRequest, SetupOptions};
 use crate::render::{host_state, json, plan, status as status_text};
 use crate::setup::install_planner::{self, InstallRequest};
-use crate::setup::{history, status};
+use crate::setup::status;
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
@@ -81,14 +82,14 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     let request = request(host, args);
     let plan = install_planner::plan(host, &request)?;
     show(&plan, common, &progress, request.restart);
-    let not_known = without_root(host, &plan);
+    let without_root = without_root::of(host, &plan);
     if common.json {
         // What install with the same flags would do: it ends an interrupted run first.
         let changes = plan.has_work(request.restart) || plan.state.interrupted.is_some();
         let mut document = json::document(Some(&plan), changes, &Ended::default(), false);
-        document["not_known"] = serde_json::json!(not_known);
+        document["without_root"] = serde_json::json!(without_root);
         stdio::result(&format!("{document}\n"));
-    } else if !not_known.is_empty() {
+    } else if !without_root.is_empty() {
         let screen = Screen::output(common.plain);
         let words = status_text::not_whole(Invocation::PlanAsRoot);
         stdio::result(&screen.paragraph("", 0, &words));
@@ -96,27 +97,6 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     Ok(Exit::if_found(
         !plan.is_empty() || !plan.skipped.is_empty() || plan.state.needs_action(),
     ))
-}
-
-/// What of the plan only root may know, for a user.
-fn without_root(host: &Host, plan: &Plan) -> Vec<String> {
-    if host.user().is_none() {
-        return Vec::new();
-    }
-    let mut all = Vec::new();
-    for (engine, activation) in &plan.engines {
-        let facts = engine.facts();
-        if activation.stops_unknown().is_some() {
-            all.push(format!("{}: which containers stop", facts.name));
-        } else if let DaemonState::Unknown(_) = facts.daemon {
-            all.push(format!("{}: whether it runs", facts.name));
-        }
-    }
-    let is_of_system = plan.engines.iter().any(|(e, _)| !e.is_of_user());
-    if is_of_system && history::roots_record(host).is_err() {
-        all.push("what earlier runs by root have done".into());
-    }
-    all
 }
 
 pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {

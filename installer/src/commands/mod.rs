@@ -15,3 +15,4 @@ pub mod status;
 pub mod system;
 pub mod undo;
 pub mod verify;
+mod without_root;

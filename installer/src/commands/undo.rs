@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines;
-use crate::engines::dependent::Need;
+use crate::engines::dependent::Dependence;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
@@ -187,8 +187,8 @@ fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
                 for container in containers {
                     let text = format!("{name}: {}", container.text);
                     match container.need {
-                        Need::Gpus => gpus.push(text),
-                        Need::RuntimeName => named.push(text),
+                        Dependence::Gpus => gpus.push(text),
+                        Dependence::RuntimeName => named.push(text),
                     }
                 }
             }

@@ -6,12 +6,12 @@ pub struct DependentContainer {
     /// Its name and what it uses: `web (--runtime nvidia)`.
     pub text: String,
     /// Why it needs the setup.
-    pub need: Need,
+    pub need: Dependence,
 }
 
 /// Why a container needs our setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub enum Dependence {
     /// It asks for GPUs, or it is not known that it does not.
     Gpus,
     /// Its engine has recorded our runtime's name for it, mostly because that was the default. It asks for no GPU.
@@ -21,7 +21,7 @@ pub enum Need {
 impl DependentContainer {
     /// A container that asks for GPUs.
     pub fn with_gpus(text: String) -> Self {
-        let need = Need::Gpus;
+        let need = Dependence::Gpus;
         Self { text, need }
     }
 }

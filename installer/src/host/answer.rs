@@ -73,16 +73,27 @@ impl<T> From<std::io::Result<T>> for Answer<T> {
 
 /// Says that something is not known: without root if this user may not ask, otherwise for that reason.
 pub fn why_not_known(host: &Host, why: &str) -> String {
-    // The system's words and those of docker differ only in the capital.
-    let is_denied = why.contains("ermission denied") || why.contains("Operation not permitted");
-    match host.user() {
-        Some(_) if is_denied => format!("not known {WITHOUT_ROOT}"),
-        _ => format!("not known: {why}"),
+    if needs_root(host, why) {
+        "not known without root".to_owned()
+    } else {
+        format!("not known: {why}")
     }
 }
 
-/// What every such message ends with, for a run that was refused an answer for lack of rights.
-pub const WITHOUT_ROOT: &str = "without root";
+/// The reason for a message that says by itself what is not known.
+pub fn reason(host: &Host, why: String) -> String {
+    if needs_root(host, &why) {
+        "only root may ask".to_owned()
+    } else {
+        why
+    }
+}
+
+fn needs_root(host: &Host, why: &str) -> bool {
+    // The system's words and those of docker differ only in the capital.
+    let is_denied = why.contains("ermission denied") || why.contains("Operation not permitted");
+    is_denied && host.user().is_some()
+}
 
 /// Whether a process listens on that socket. `None`: there is no socket, or nothing listens.
 pub fn listener(socket: &Path) -> Answer<()> {

@@ -244,12 +244,20 @@ impl Service {
 
     /// Where its log can be read.
     pub fn log_hint(&self) -> String {
+        match self.log_command() {
+            Some(command) => format!("`{command}` has the rest"),
+            None => format!("the log of {} below /var/log has the rest", self.name),
+        }
+    }
+
+    /// The command that shows its log, if its manager keeps one.
+    fn log_command(&self) -> Option<String> {
         let name = &self.name;
         match self.manager {
-            Manager::Systemd => format!("`journalctl -u {name}` has the rest"),
-            Manager::SystemdUser => format!("`journalctl --user -u {name}` has the rest"),
-            Manager::Snap => format!("`snap logs {name}` has the rest"),
-            Manager::OpenRc => format!("the log of {name} below /var/log has the rest"),
+            Manager::Systemd => Some(format!("journalctl -u {name}")),
+            Manager::SystemdUser => Some(format!("journalctl --user -u {name}")),
+            Manager::Snap => Some(format!("snap logs {name}")),
+            Manager::OpenRc => None,
         }
     }
 }

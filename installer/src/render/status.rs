@@ -36,7 +36,7 @@ impl HostStatus {
             Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),
             None => serde_json::Value::Null,
         };
-        document["not_known"] = json!(self.without_root);
+        document["without_root"] = json!(self.without_root);
         document
     }
 

@@ -31,7 +31,7 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// Texts that are meant to be there: module of gpusetup, the text or a part of it, and why.
-const EXCEPTIONS: [(&str, &str, &str); 9] = [
+const EXCEPTIONS: [(&str, &str, &str); 11] = [
     (
         "engines::cri",
         "--image",
@@ -42,6 +42,12 @@ const EXCEPTIONS: [(&str, &str, &str); 9] = [
         "--force",
         "a flag of containerd's client, which we run",
     ),
+    (
+        "doctor::checks::cdi",
+        "--output",
+        "a flag of NVIDIA's nvidia-ctk, which writes its own spec",
+    ),
+    ("doctor::checks::driver", "--force", "a flag of akmods"),
     ("doctor::checks::docker", "--default-runtime", DOCKERD),
     (
         "engines::docker::daemon_json_changes",

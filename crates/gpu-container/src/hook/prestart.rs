@@ -13,7 +13,7 @@ use gpu_inject::{Error, live, plan};
 
 use super::confine;
 use crate::exit::ExitCode;
-use crate::host_policy::HostPolicy;
+use crate::host_policy::PolicyState;
 use crate::log;
 use crate::oci_bundle::{ConfigJson, HookState, OciBundle};
 
@@ -62,10 +62,10 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     let systemd = confine::prestart_hook();
     let state = HookState::from_stdin()?;
     let path = policy.unwrap_or(Path::new(policy::PATH));
-    let (root, policy) = match HostPolicy::read(|_| path.to_owned()) {
-        HostPolicy::Sound(root, policy) => (root, policy),
+    let (root, policy) = match PolicyState::read(|_| path.to_owned()) {
+        PolicyState::Sound(root, policy) => (root, policy),
         // A hooks.d file can name this hook for every container.
-        HostPolicy::Broken(broken) => {
+        PolicyState::Broken(broken) => {
             log::warning(broken.ensure_no_gpu_asked(&state.bundle)?);
             return Ok(());
         }

@@ -21,7 +21,7 @@ use gpu_inject::request::{Request, names_a_way};
 use gpu_inject::{Error, Message, live, oci, plan};
 
 use crate::exit::ExitCode;
-use crate::host_policy::HostPolicy;
+use crate::host_policy::PolicyState;
 use crate::log::{self, DebugLog};
 use crate::oci_bundle::{ConfigJson, OciBundle};
 pub(crate) use command_line::is_name;
@@ -56,7 +56,7 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
 fn prepare(call: &Call, program: &ProgramName) -> Result<PathBuf, Error> {
     // The environment may be used, because it is the engine's and never a container's.
     let policy =
-        HostPolicy::read(|root| Policy::path_in_environment(root, |name| env::var_os(name)));
+        PolicyState::read(|root| Policy::path_in_environment(root, |name| env::var_os(name)));
     let low_level = low_level(policy.known(), program.low_level.as_ref())?;
     // Running containers can be stopped whatever our files look like.
     if !call.makes_container || is_off(call) {
@@ -65,10 +65,10 @@ fn prepare(call: &Call, program: &ProgramName) -> Result<PathBuf, Error> {
     let known = policy.known();
     let mut debug_log = DebugLog::open(known.debug.as_deref(), known.log_level);
     let result = match policy {
-        HostPolicy::Sound(root, policy) => {
+        PolicyState::Sound(root, policy) => {
             edit(call, program, &root, &policy, &low_level, &mut debug_log)
         }
-        HostPolicy::Broken(broken) => {
+        PolicyState::Broken(broken) => {
             let warning = broken.ensure_no_gpu_asked(&OciBundle::at(&call.bundle));
             warning.map(|text| tell(&text, call, &mut debug_log))
         }

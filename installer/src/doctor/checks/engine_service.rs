@@ -4,7 +4,8 @@
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::checks::docker;
 use crate::doctor::facts::HostFacts;
-use crate::model::host_state::Whose;
+use crate::doctor::remedy::{Remedies, Remedy};
+use crate::model::host_state::{EngineDown, Whose};
 use crate::setup::host_state;
 
 pub const CHECKS: Checks = &[
@@ -12,11 +13,28 @@ pub const CHECKS: Checks = &[
     ("engine-not-restarted", not_restarted),
 ];
 
-fn down(look: &HostFacts) -> Option<String> {
+pub const REMEDIES: Remedies = &[("engine-down", read_log)];
+
+fn all_down(look: &HostFacts) -> impl Iterator<Item = EngineDown> {
     let engines = look.engines().iter();
-    let down = engines.filter_map(|e| host_state::down(look.host, &**e));
+    engines.filter_map(|e| host_state::down(look.host, &**e))
+}
+
+/// The log of the service that fails, and of no other.
+fn read_log(look: &HostFacts, usual: Remedy) -> Remedy {
+    if !look.has_systemd() {
+        return usual.by_any(None);
+    }
+    let units: Vec<String> = all_down(look)
+        .map(|d| format!("-u {}", d.service))
+        .collect();
+    usual.by(format!("journalctl {} -n 50 --no-pager", units.join(" ")))
+}
+
+fn down(look: &HostFacts) -> Option<String> {
     evidence(
-        down.map(|d| format!("{} ({}): {}", d.engine, d.service, d.why))
+        all_down(look)
+            .map(|d| format!("{} ({}): {}", d.engine, d.service, d.why))
             .collect(),
     )
 }

@@ -57,7 +57,7 @@ pub fn of(id: &str) -> Option<Check> {
     all().find(|(name, _)| *name == id).map(|(_, check)| check)
 }
 
-const REMEDIES: [Remedies; 15] = [
+const REMEDIES: [Remedies; 16] = [
     driver::REMEDIES,
     jetson::REMEDIES,
     fabric::REMEDIES,
@@ -65,6 +65,7 @@ const REMEDIES: [Remedies; 15] = [
     cdi::REMEDIES,
     docker::REMEDIES,
     docker_kinds::REMEDIES,
+    engine_service::REMEDIES,
     containerd::REMEDIES,
     crio::REMEDIES,
     podman::REMEDIES,
@@ -91,7 +92,7 @@ mod tests {
 
     /// Rows whose command is the same on each host that has the problem: it names nothing of the host, or only what the
     /// check looks at.
-    const SAME_EVERYWHERE: [&str; 20] = [
+    const SAME_EVERYWHERE: [&str; 21] = [
         "bpf-hidden",
         "cdi-stale",
         "cdi-two-writers",
@@ -103,6 +104,7 @@ mod tests {
         "docker-two",
         "driver-mismatch",
         "drop-in-leftover",
+        "engine-not-restarted",
         "hook-direct",
         "interrupted",
         "inventory-stale",

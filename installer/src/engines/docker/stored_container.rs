@@ -9,7 +9,7 @@ use gpu_inject::request::asks_in_any_way;
 use serde_json::{Value, json};
 
 use super::daemon_json::DaemonJson;
-use crate::engines::dependent::{DependentContainer, Need};
+use crate::engines::dependent::{Dependence, DependentContainer};
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::setup_options::SetupOptions;
@@ -81,13 +81,16 @@ impl StoredContainer {
         if runtime == SetupOptions::default().runtime_name {
             let asks = self.requests().any(is_for_gpus) || self.asks_of_runtime(known);
             return if asks {
-                of(&format!("--runtime {runtime}"), Need::Gpus)
+                of(&format!("--runtime {runtime}"), Dependence::Gpus)
             } else {
-                of(&format!("made with runtime {runtime}"), Need::RuntimeName)
+                of(
+                    &format!("made with runtime {runtime}"),
+                    Dependence::RuntimeName,
+                )
             };
         }
         if self.requests().any(is_for_gpus) {
-            return of("--gpus or --device", Need::Gpus);
+            return of("--gpus or --device", Dependence::Gpus);
         }
         None
     }
@@ -233,11 +236,11 @@ mod tests {
         }
         for env in [&[][..], &["PATH=/bin"], &["NVIDIA_VISIBLE_DEVICES=void"]] {
             let dependent = dependent(named, Some(env)).unwrap();
-            assert_eq!(dependent.need, Need::RuntimeName);
+            assert_eq!(dependent.need, Dependence::RuntimeName);
             assert_eq!(dependent.text, "web (made with runtime nvidia)");
         }
         let gpus = r#"{"Runtime": "runc", "DeviceRequests": [{"Capabilities": [["gpu"]]}]}"#;
-        assert_eq!(dependent(gpus, None).unwrap().need, Need::Gpus);
+        assert_eq!(dependent(gpus, None).unwrap().need, Dependence::Gpus);
         let other = r#"{"Runtime": "runc", "DeviceRequests": null}"#;
         assert_eq!(
             dependent(other, Some(&["NVIDIA_VISIBLE_DEVICES=all"])),
