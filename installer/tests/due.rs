@@ -259,7 +259,7 @@ fn an_answer_that_could_not_be_had_is_not_no() {
         "{plan}"
     );
     let plan = document(&running, &["plan"], 2);
-    assert_eq!(plan["not_known"][0]["engine"], "containerd");
+    assert_eq!(plan["restarts_not_known"][0]["engine"], "containerd");
     assert_eq!(plan["changed"], false);
     let install = document(&running, INSTALL, 7);
     assert_eq!(install["changed"], false);
@@ -269,5 +269,5 @@ fn an_answer_that_could_not_be_had_is_not_no() {
     assert!(running.host.path(DROP_IN).exists());
     fs::remove_file(running.host.path("proc/78/environ")).unwrap();
     let plan = document(&running, &["plan"], 2);
-    assert_eq!(plan["not_known"][0]["engine"], "docker");
+    assert_eq!(plan["restarts_not_known"][0]["engine"], "docker");
 }

@@ -38,7 +38,7 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
         "restart_required": if restart { Vec::new() } else { plan.map(Plan::service_names).unwrap_or_default() },
         "restarts_due": plan.map(|p| still_due(p, restart)).unwrap_or_default(),
         "engines_down": plan.map(|p| &p.state.down),
-        "not_known": plan.map(|p| &p.state.not_known),
+        "restarts_not_known": plan.map(|p| &p.state.not_known),
         "interrupted_run": plan.map(|p| &p.state.interrupted),
         "warnings": plan.map(|p| warnings(p, restart)).unwrap_or_default(),
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),

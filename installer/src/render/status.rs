@@ -30,7 +30,7 @@ impl HostStatus {
         let state = &self.state;
         document["restarts_due"] = json!(state.due);
         document["engines_down"] = json!(state.down);
-        document["not_known"] = json!(state.not_known);
+        document["restarts_not_known"] = json!(state.not_known);
         document["interrupted_run"] = json!(state.interrupted);
         document["record"] = match &self.unknown {
             Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),

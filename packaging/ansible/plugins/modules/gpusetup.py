@@ -187,7 +187,7 @@ engines_down:
   returned: success
   type: list
   elements: dict
-not_known:
+restarts_not_known:
   description: Engines of which it is not known whether a restart is due, each with the reason.
   returned: success
   type: list
@@ -369,7 +369,7 @@ def outcome(document):
         restart_required=document.get("restart_required") or [],
         restarts_due=document.get("restarts_due") or [],
         engines_down=document.get("engines_down") or [],
-        not_known=document.get("not_known") or [],
+        restarts_not_known=document.get("restarts_not_known") or [],
         verified=document.get("verified") or [],
         foreign=document.get("foreign") or {},
         skipped=document.get("skipped") or [],
