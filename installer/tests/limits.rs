@@ -31,6 +31,7 @@ fn did_not_start(out: &Output) -> bool {
     let stderr = String::from_utf8_lossy(&out.stderr);
     let by_signal = [Signal::SIGSEGV, Signal::SIGKILL, Signal::SIGBUS].map(|s| s as i32);
     let is_loaders = stderr.contains("error while loading shared libraries")
+        || stderr.contains("cannot allocate TLS data structures")
         || stderr.contains("cannot allocate memory")
         || stderr.contains("Cannot allocate memory");
     // The first lines of main install the handler that turns an abort into exit code 1. Only before
