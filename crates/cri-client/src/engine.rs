@@ -184,7 +184,7 @@ impl CriEngine {
         Ok(())
     }
 
-    /// Makes the engine remove an image with all its names; that it has none of this name is no error (CRI, RemoveImage).
+    /// Makes the engine remove an image with all its names; that it has none of this name is no error (CRI, `RemoveImage`).
     pub(crate) async fn remove_image(&self, name: &str) -> Result<(), CriFailure> {
         let _: Nothing = self.call("ImageService/RemoveImage", image(name)).await?;
         Ok(())

@@ -7,14 +7,14 @@ use std::path::Path;
 use gpu_inject::generate::SPEC_PATH;
 
 use crate::doctor::engine_state::SetUp;
+use crate::doctor::engine_states;
 use crate::doctor::facts::HostFacts;
 
 /// Whether that problem is listed by itself.
 pub fn is_listed(look: &HostFacts, id: &str) -> bool {
     match id {
         // If no way to GPUs works, the state of the engine says it all.
-        "docker-no-hook" => !look
-            .engine_state("docker")
+        "docker-no-hook" => !engine_states::named(look, "docker")
             .is_some_and(|state| state.set_up == SetUp::Not && !was_set_up(look, "docker")),
         // Nobody need use each way: only what a setup has brought is missing.
         "docker-runtime-unknown" => was_set_up(look, "docker"),

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod checks;
 mod engine_facts;
 mod engine_state;
+mod engine_states;
 pub mod explain;
 mod fact;
 pub mod facts;
@@ -26,7 +27,7 @@ use engine_state::EngineState;
 use facts::HostFacts;
 use remedy::Remedy;
 
-use crate::host::{Host, answer};
+use crate::host::{Host, not_known};
 
 /// A problem that this host has.
 #[derive(Clone, Debug)]
@@ -93,7 +94,7 @@ pub fn examine_facts(look: &HostFacts) -> Examined {
             (Some(evidence), _) => findings.push(Finding {
                 problem,
                 evidence,
-                remedy: Remedy::here(problem, look),
+                remedy: checks::remedy(problem, look),
             }),
             (None, Some(failed)) => not_looked.push(NotLooked {
                 id,
@@ -104,7 +105,7 @@ pub fn examine_facts(look: &HostFacts) -> Examined {
     }
     findings.sort_by_key(|f| f.problem.severity);
     Examined {
-        engines: look.engine_states().to_vec(),
+        engines: engine_states::all(look).to_vec(),
         has_driver: look.loaded().is_some() || look.loaded_version().is_some(),
         is_without_root: look.host.user().is_some(),
         findings,
@@ -146,9 +147,9 @@ pub fn confirm(host: &Host, problem: &Problem) -> Here {
     match (evidence, failed.into_iter().next()) {
         (Some(evidence), _) => Here::Confirmed {
             evidence,
-            remedy: Remedy::here(problem, look),
+            remedy: checks::remedy(problem, look),
         },
-        (None, Some(failed)) => Here::CouldNotLook(answer::why_not_known(host, &failed.error)),
+        (None, Some(failed)) => Here::CouldNotLook(not_known::why_not_known(host, &failed.error)),
         (None, None) => Here::NotSeen,
     }
 }

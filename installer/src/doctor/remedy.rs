@@ -1,7 +1,6 @@
 //! What to do about a problem on this host: what problems.toml says, with what the check saw in place of what is usual.
 
 use crate::doctor::catalog::Problem;
-use crate::doctor::checks;
 use crate::doctor::facts::HostFacts;
 use crate::error::invocation::Invocation;
 
@@ -29,15 +28,6 @@ impl Remedy {
             words: problem.fix.clone(),
             command: problem.command.clone(),
             is_safe: problem.safe,
-        }
-    }
-
-    /// What to do on this host, which has the problem.
-    pub fn here(problem: &Problem, look: &HostFacts) -> Self {
-        let usual = Self::of_table(problem);
-        match checks::remedy_of(&problem.id) {
-            Some(fit) => fit(look, usual),
-            None => usual,
         }
     }
 

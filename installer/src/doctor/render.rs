@@ -357,7 +357,7 @@ pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) 
 mod tests {
     use super::*;
     use crate::doctor::NotLooked;
-    use crate::doctor::ways::Way;
+    use crate::doctor::engine_state::GpuWay;
 
     fn screen(width: usize, utf8: bool) -> Screen {
         Screen {
@@ -375,7 +375,7 @@ mod tests {
             evidence: evidence.into(),
             remedy: Remedy::of_table(catalog::problem(id).unwrap()),
         };
-        let way = |how: &str, lacks: Option<&str>| Way {
+        let way = |how: &str, lacks: Option<&str>| GpuWay {
             how: how.into(),
             is_cdi: false,
             lacks: lacks.map(str::to_owned),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::doctor::engine_state::GpuWay;
 use crate::doctor::facts::HostFacts;
 use crate::doctor::spec_files::SpecFile;
 use crate::engines::cdi_versions;
@@ -26,38 +27,10 @@ const BY_DEVICE: &str = "--device nvidia.com/gpu=all";
 /// The first containerd whose CRI applies CDI specs.
 const CONTAINERD_CDI: (u32, u32) = (1, 7);
 
-/// A way of asking for GPUs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// How containers ask: `--gpus`, `runtime nvidia`.
-    pub how: String,
-    /// Whether it is by CDI.
-    pub is_cdi: bool,
-    /// Why it does not work; `None` if it does.
-    pub lacks: Option<String>,
-}
-
-impl Way {
-    fn new(how: impl Into<String>, lacks: Option<String>) -> Self {
-        Self {
-            how: how.into(),
-            is_cdi: false,
-            lacks,
-        }
-    }
-
-    fn by_cdi(how: &str, lacks: Option<String>) -> Self {
-        Self {
-            is_cdi: true,
-            ..Self::new(how, lacks)
-        }
-    }
-}
-
 /// The ways of an engine.
-pub enum Ways {
+pub enum EngineWays {
     /// These.
-    These(Vec<Way>),
+    These(Vec<GpuWay>),
     /// Its configuration cannot be looked at, for this reason.
     NotKnown(String),
     /// gpusetup sets nothing up in it, for this reason.
@@ -65,10 +38,10 @@ pub enum Ways {
 }
 
 /// The ways of that engine.
-pub fn of(look: &HostFacts, engine: &dyn Engine) -> Ways {
+pub fn of(look: &HostFacts, engine: &dyn Engine) -> EngineWays {
     let facts = engine.facts();
     if let Management::Unmanaged { why, .. } = &facts.management {
-        return Ways::LeftAlone(why.clone());
+        return EngineWays::LeftAlone(why.clone());
     }
     let kind: &dyn Any = engine;
     let ways = if let Some(docker) = kind.downcast_ref::<Docker>() {
@@ -76,7 +49,7 @@ pub fn of(look: &HostFacts, engine: &dyn Engine) -> Ways {
     } else if let Some(containerd) = kind.downcast_ref::<Containerd>() {
         if is_without_cri(look, containerd) {
             let why = "CRI is disabled in it, and no kubelet is here";
-            return Ways::LeftAlone(why.into());
+            return EngineWays::LeftAlone(why.into());
         }
         let has_cdi = containerd.layout.place().version >= CONTAINERD_CDI;
         of_cri(look, engine, has_cdi)
@@ -86,15 +59,15 @@ pub fn of(look: &HostFacts, engine: &dyn Engine) -> Ways {
     } else if engine.is_reached() {
         no_spec(look).map(|no_spec| {
             let lacks = refusal_of_spec(look, engine).or(no_spec);
-            vec![Way::by_cdi(BY_DEVICE, lacks)]
+            vec![GpuWay::by_cdi(BY_DEVICE, lacks)]
         })
     } else {
         let why = facts.notes.first().cloned();
-        return Ways::LeftAlone(why.unwrap_or_else(|| "it knows no CDI".into()));
+        return EngineWays::LeftAlone(why.unwrap_or_else(|| "it knows no CDI".into()));
     };
     match ways {
-        Ok(ways) => Ways::These(ways),
-        Err(why) => Ways::NotKnown(why),
+        Ok(ways) => EngineWays::These(ways),
+        Err(why) => EngineWays::NotKnown(why),
     }
 }
 
@@ -104,7 +77,7 @@ fn is_without_cri(look: &HostFacts, containerd: &Containerd) -> bool {
     containerd.facts.name == "containerd" && is_off && !containerd::has_kubelet(look.host)
 }
 
-fn of_docker(look: &HostFacts, docker: &Docker) -> Result<Vec<Way>, String> {
+fn of_docker(look: &HostFacts, docker: &Docker) -> Result<Vec<GpuWay>, String> {
     let facts = docker.facts();
     let file = docker.daemon_json().map_err(ToString::to_string)?;
     let version = facts.version.as_deref().map(engine::major_minor);
@@ -114,13 +87,13 @@ fn of_docker(look: &HostFacts, docker: &Docker) -> Result<Vec<Way>, String> {
         // From then on dockerd does `--gpus` by CDI if there is no hook.
         let by_cdi = version.is_some_and(|v| v >= drop_in::GPUS_BY_CDI) && cdi.is_none();
         let lacks = no_hook(look, docker).filter(|_| !by_cdi);
-        ways.push(Way::new("--gpus", lacks));
+        ways.push(GpuWay::new("--gpus", lacks));
     }
     let name = SetupOptions::default().runtime_name;
     let lacks = no_runtime(look, docker, file, &name);
-    ways.push(Way::new(format!("--runtime {name}"), lacks));
+    ways.push(GpuWay::new(format!("--runtime {name}"), lacks));
     if version.is_none_or(|v| v >= CDI_BY_FEATURE.start) && !docker.is_blind() {
-        ways.push(Way::by_cdi(BY_DEVICE, cdi));
+        ways.push(GpuWay::by_cdi(BY_DEVICE, cdi));
     }
     Ok(ways)
 }
@@ -166,7 +139,7 @@ fn docker_cdi(
 }
 
 /// The ways of an engine that runs pods. Its own plan says what is missing.
-fn of_cri(look: &HostFacts, engine: &dyn Engine, has_cdi: bool) -> Result<Vec<Way>, String> {
+fn of_cri(look: &HostFacts, engine: &dyn Engine, has_cdi: bool) -> Result<Vec<GpuWay>, String> {
     let options = look.was_wanted(engine).unwrap_or_default();
     let name = options.runtime_name.clone();
     let lacks = |mode: Mode, what: &str| {
@@ -188,11 +161,11 @@ fn of_cri(look: &HostFacts, engine: &dyn Engine, has_cdi: bool) -> Result<Vec<Wa
         }
     };
     let runtime = lacks(Mode::Runtime, &format!("no runtime {name:?}"))?;
-    let mut ways = vec![Way::new(format!("runtime {name}"), runtime)];
+    let mut ways = vec![GpuWay::new(format!("runtime {name}"), runtime)];
     if has_cdi {
         let cdi = lacks(Mode::Cdi, "CDI is off")?;
         let cdi = cdi.or_else(|| refusal_of_spec(look, engine));
-        ways.push(Way::by_cdi("CDI", cdi.or(no_spec(look)?)));
+        ways.push(GpuWay::by_cdi("CDI", cdi.or(no_spec(look)?)));
     }
     Ok(ways)
 }

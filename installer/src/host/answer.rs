@@ -8,8 +8,6 @@ use std::path::Path;
 use gpu_host::Root;
 use serde_json::Value;
 
-use crate::host::Host;
-
 /// The answer to a query. An unknown answer is not a no: a caller that would continue on [`Answer::None`] stops on
 /// [`Answer::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,30 +69,6 @@ impl<T> From<std::io::Result<T>> for Answer<T> {
     }
 }
 
-/// Says that something is not known: without root if this user may not ask, otherwise for that reason.
-pub fn why_not_known(host: &Host, why: &str) -> String {
-    if needs_root(host, why) {
-        "not known without root".to_owned()
-    } else {
-        format!("not known: {why}")
-    }
-}
-
-/// The reason for a message that says by itself what is not known.
-pub fn reason(host: &Host, why: String) -> String {
-    if needs_root(host, &why) {
-        "only root may ask".to_owned()
-    } else {
-        why
-    }
-}
-
-fn needs_root(host: &Host, why: &str) -> bool {
-    // The system's words and those of docker differ only in the capital.
-    let is_denied = why.contains("ermission denied") || why.contains("Operation not permitted");
-    is_denied && host.user().is_some()
-}
-
 /// Whether a process listens on that socket. `None`: there is no socket, or nothing listens.
 pub fn listener(socket: &Path) -> Answer<()> {
     match UnixStream::connect(socket) {
@@ -126,7 +100,6 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::host::user::User;
 
     #[test]
     fn a_socket_that_cannot_be_asked_is_not_one_that_nobody_listens_on() {
@@ -140,24 +113,6 @@ mod tests {
         let loop_ = dir.path().join("loop");
         std::os::unix::fs::symlink(&loop_, &loop_).unwrap();
         assert!(listener(&loop_).unknown().is_some());
-    }
-
-    #[test]
-    fn what_only_root_may_ask_is_said_to_be_so() {
-        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
-        let denied = "/var/run/docker.sock: Permission denied (os error 13)";
-        let root = why_not_known(&host, denied);
-        let user = host.seen_by(User::new(1000, "", |_| None));
-        if nix::unistd::geteuid().is_root() {
-            assert_eq!(root, format!("not known: {denied}"));
-        }
-        assert_eq!(why_not_known(&user, denied), "not known without root");
-        let docker = "permission denied while trying to connect to the Docker daemon socket";
-        assert_eq!(why_not_known(&user, docker), "not known without root");
-        assert_eq!(
-            why_not_known(&user, "docker: not done after 10 s"),
-            "not known: docker: not done after 10 s"
-        );
     }
 
     #[test]

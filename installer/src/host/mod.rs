@@ -5,6 +5,7 @@ pub mod child_wait;
 pub mod headroom;
 pub mod last_words;
 pub mod limits;
+pub mod not_known;
 pub mod policy_file;
 pub mod process;
 pub mod service;

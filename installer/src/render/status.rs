@@ -10,7 +10,7 @@ use super::host_state;
 use crate::engines::engine::{DaemonState, Facts};
 use crate::error::Error;
 use crate::error::invocation::Invocation;
-use crate::host::{Host, answer};
+use crate::host::{Host, not_known};
 use crate::model::change::{Change, MergeKind};
 use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
@@ -285,7 +285,7 @@ fn engine_lines(
         let (words, more) = match (setup, notes.split_first()) {
             (SetupState::Configured, _) => ("configured".into(), notes.as_slice()),
             (SetupState::Unknown(why), _) => {
-                let why = answer::why_not_known(host, why);
+                let why = not_known::why_not_known(host, why);
                 (format!("whether it is set up is {why}"), notes.as_slice())
             }
             (SetupState::Outdated(files), _) => (state_of_outdated(files, lacks), notes.as_slice()),

@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
-use crate::host::answer::{self, Answer};
+use crate::host::answer::Answer;
+use crate::host::not_known;
 use crate::host::service::Service;
 use crate::host::service_state::{ServiceState, Start};
 use crate::model::host_state::{EngineDown, HostState, InterruptedRun, NotKnown, RestartDue};
@@ -34,7 +35,7 @@ pub fn add(state: &mut HostState, host: &Host, engine: &dyn Engine, receipt: Opt
         Answer::None => {}
         Answer::Unknown(why) => state.not_known.push(NotKnown {
             engine: engine.facts().name.clone(),
-            why: answer::reason(host, why),
+            why: not_known::reason(host, why),
         }),
     }
 }

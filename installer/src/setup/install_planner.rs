@@ -13,7 +13,8 @@ use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::unsupported::Unsupported;
-use crate::host::answer::{self, Answer};
+use crate::host::answer::Answer;
+use crate::host::not_known;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
 use crate::model::host_state::HostState;
@@ -258,7 +259,7 @@ fn warn_of_reload(plan: &mut Plan, host: &Host) {
         Answer::None => {}
         Answer::Unknown(why) => plan.warnings.push(format!(
             "systemctl daemon-reload may take the GPUs from running containers; from which is {}",
-            answer::why_not_known(host, &why)
+            not_known::why_not_known(host, &why)
         )),
     }
 }

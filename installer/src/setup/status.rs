@@ -10,7 +10,7 @@ use crate::engines;
 use crate::engines::engine::{DaemonState, Engine, NEEDS_SPEC};
 use crate::error::Error;
 use crate::error::exit::Exit;
-use crate::host::{Host, answer};
+use crate::host::{Host, not_known};
 use crate::model::change::Change;
 use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
@@ -158,7 +158,7 @@ impl EngineStatus {
             }
         };
         if let DaemonState::Unknown(why) = &facts.daemon {
-            let why = answer::why_not_known(host, why);
+            let why = not_known::why_not_known(host, why);
             notes.push(format!("whether it runs is {why}"));
         }
         // A warning can repeat an existing note with the engine's name before it.

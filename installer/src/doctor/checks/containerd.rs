@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::doctor::checks::check::{Checks, evidence};
+use crate::doctor::engine_states;
 use crate::doctor::facts::HostFacts;
 use crate::doctor::remedy::{Remedies, Remedy};
 use crate::edit::meaning::TomlMeaning;
@@ -205,7 +206,7 @@ fn not_imported(look: &HostFacts) -> Option<String> {
 
 /// Where containerd has a runtime nvidia already, a setup would leave the file as it is.
 fn remove_or_import(look: &HostFacts, usual: Remedy) -> Remedy {
-    let state = look.engine_state("containerd");
+    let state = engine_states::named(look, "containerd");
     let mut ways = state.into_iter().flat_map(|state| &state.ways);
     if !ways.any(|way| !way.is_cdi && way.lacks.is_none()) {
         return usual;

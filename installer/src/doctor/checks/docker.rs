@@ -6,6 +6,8 @@ use gpu_host::init::Init;
 use serde_json::Value;
 
 use crate::doctor::checks::check::{Checks, evidence};
+use crate::doctor::engine_state::GpuWay;
+use crate::doctor::engine_states;
 use crate::doctor::facts::HostFacts;
 use crate::doctor::remedy::{Remedies, Remedy};
 use crate::doctor::ways::{self, HOOK};
@@ -119,8 +121,8 @@ fn no_hook(look: &HostFacts) -> Option<String> {
         Some(_) => by_hook(),
         // Whoever set it up, `--gpus` may work without a hook.
         None => {
-            let state = look.engine_state("docker")?;
-            let is_lacking = |way: &ways::Way| way.how == "--gpus" && way.lacks.is_none();
+            let state = engine_states::named(look, "docker")?;
+            let is_lacking = |way: &GpuWay| way.how == "--gpus" && way.lacks.is_none();
             by_hook().filter(|_| !state.ways.iter().any(is_lacking))
         }
     }

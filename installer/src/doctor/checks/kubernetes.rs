@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::containerd::default_systemd_cgroup;
 use crate::doctor::checks::check::{Checks, evidence};
+use crate::doctor::engine_state::GpuWay;
+use crate::doctor::engine_states;
 use crate::doctor::facts::{HostFacts, Lost};
 use crate::doctor::remedy::{Remedies, Remedy};
-use crate::doctor::ways::Way;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::error::invocation::Invocation;
@@ -110,13 +111,13 @@ fn runtime_unknown(look: &HostFacts) -> Option<String> {
 
 /// Engines that run pods, that no run has set up and that have no runtime of that name, with what they lack.
 fn never_set_up<'a>(look: &'a HostFacts) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let states = look.engine_states().iter().filter(|state| {
+    let states = engine_states::all(look).iter().filter(|state| {
         let engine = look.engine(&state.name);
         let is_new = engine.is_some_and(|e| look.was_wanted(e).is_none());
         is_new && !state.name.starts_with("docker")
     });
     states.filter_map(|state| {
-        let is_of_pods = |way: &&Way| !way.is_cdi;
+        let is_of_pods = |way: &&GpuWay| !way.is_cdi;
         let way = state.ways.iter().find(is_of_pods)?;
         Some((state.name.as_str(), way.lacks.as_deref()?))
     })

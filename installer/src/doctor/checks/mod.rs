@@ -22,8 +22,10 @@ mod security;
 mod setup;
 mod wsl;
 
+use crate::doctor::catalog::Problem;
 use crate::doctor::checks::check::{Check, Checks};
-use crate::doctor::remedy::{Fit, Remedies};
+use crate::doctor::facts::HostFacts;
+use crate::doctor::remedy::{Fit, Remedies, Remedy};
 
 const TOPICS: [Checks; 19] = [
     driver::CHECKS,
@@ -77,12 +79,21 @@ const REMEDIES: [Remedies; 16] = [
 ];
 
 /// What fits the remedy for that id to the host, if it depends on the host.
-pub fn remedy_of(id: &str) -> Option<Fit> {
+fn remedy_of(id: &str) -> Option<Fit> {
     let mut all = REMEDIES
         .iter()
         .flat_map(|r| r.iter())
         .chain(setup::REMEDIES);
     all.find(|(name, _)| *name == id).map(|(_, fit)| *fit)
+}
+
+/// What to do about a problem that this host has.
+pub fn remedy(problem: &Problem, look: &HostFacts) -> Remedy {
+    let usual = Remedy::of_table(problem);
+    match remedy_of(&problem.id) {
+        Some(fit) => fit(look, usual),
+        None => usual,
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use gpu_inject::generate::inventory_store;
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::engine_state::{EngineState, SetUp};
+use crate::doctor::engine_states;
 use crate::doctor::facts::HostFacts;
 use crate::doctor::remedy::{Remedies, Remedy};
 use crate::engines::docker::drop_in;
@@ -38,7 +39,7 @@ const HOOK: &str = "/usr/bin/gpu-container-hook";
 fn without_way<'a>(look: &'a HostFacts) -> impl Iterator<Item = &'a EngineState> {
     // A user with an engine of their own sets up that one; the system's is root's.
     let has_own = look.engines().iter().any(|e| e.is_of_user());
-    let states = look.engine_states().iter();
+    let states = engine_states::all(look).iter();
     states.filter(move |state| {
         let is_new = look.engine(&state.name).is_some_and(|engine| {
             look.was_wanted(engine).is_none() && engine.is_of_user() == has_own
@@ -60,7 +61,7 @@ fn not_set_up(look: &HostFacts) -> Option<String> {
 /// Names the engine if the others are set up.
 fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
     let names: Vec<&str> = without_way(look).map(|state| state.name.as_str()).collect();
-    let mut states = look.engine_states().iter();
+    let mut states = engine_states::all(look).iter();
     let others = states.any(|s| matches!(s.set_up, SetUp::Whole | SetUp::Partly));
     match names.as_slice() {
         [name] if others => usual.by_ours(Invocation::InstallEngineAsRoot(name)),

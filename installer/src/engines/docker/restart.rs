@@ -4,7 +4,8 @@ use super::client::{Client, DaemonInfo};
 use super::containers;
 use crate::engines::activation::{Activated, Activation};
 use crate::host::Host;
-use crate::host::answer::{self, Answer};
+use crate::host::answer::Answer;
+use crate::host::not_known;
 
 /// Plans the restart of a daemon that has reported this. `with` is the service, with the effect as a message.
 pub fn planned(
@@ -16,7 +17,7 @@ pub fn planned(
     let not_known = |why: &str| Activation::Restart {
         of: with(&format!(
             "which of its containers stop is {}",
-            answer::why_not_known(host, why)
+            not_known::why_not_known(host, why)
         )),
         containers: Answer::Unknown(why.to_owned()),
     };
