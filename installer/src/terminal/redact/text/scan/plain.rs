@@ -143,7 +143,12 @@ impl TextScan<'_, '_> {
                     && !name.contains(|c: char| c.is_ascii_digit())
                     && (name.len() == 1 || is_harmless(name, Trust::Words));
                 let is_first = at == 0 && name == key && self.next != Next::Value;
-                is_name(key) && !value.trim_end_matches('=').contains('=') && (is_first || is_word)
+                let value = value.trim_end_matches('=');
+                // In a value, a pair must be one by its name: the padding of base64 looks like a pair as well.
+                let is_word = is_word
+                    && (self.next != Next::Value
+                        || name.len() > 2 && is_harmless(name, Trust::Values));
+                is_name(key) && !value.contains('=') && (is_first || is_word)
             })
         };
         if word.contains('=') && !word.split_inclusive(parts).enumerate().all(is_pair) {
