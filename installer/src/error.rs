@@ -341,10 +341,10 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_)
-            | Self::NotRoot
             | Self::NoTerminal
             | Self::NoSuchProblem { .. }
             | Self::ProblemNotSafe { .. } => Exit::Usage,
+            Self::NotRoot => Exit::NeedsRoot,
             Self::Locked { .. } => Exit::Locked,
             Self::Unsupported(_) => Exit::Unsupported,
             Self::RollbackIncomplete { .. } | Self::StillNamed { .. } => Exit::RollbackIncomplete,

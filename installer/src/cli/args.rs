@@ -32,6 +32,7 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
         "8",
         "containers that ran before do not run; the last line says which",
     ),
+    ("9", "only root may do this: use sudo"),
     (
         "101",
         "an error in gpusetup itself; gpusetup recover puts back

@@ -23,6 +23,8 @@ pub enum Exit {
     Partly = 7,
     /// Containers that ran before do not run.
     ContainersDown = 8,
+    /// Only root may do this.
+    NeedsRoot = 9,
     /// Interrupted; everything is as it was before.
     Interrupted = 130,
 }
