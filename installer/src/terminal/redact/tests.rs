@@ -167,6 +167,7 @@ const TEXTS: &[&str] = &[
     "pulled with «nvapi-0123456789abcdefXYZ» and «ghp_0123456789abcdefghij»",
     "level=error msg=\"login\" password=«hunter2» user=x",
     "Environment=\"X=«Aa,AAAa=»\"\n",
+    "Environment=\"X=«#:A!!?!,»\"\n",
     "AWS_SECRET_ACCESS_KEY=«abc/def+g»\nAWS_ACCESS_KEY_ID=«AKIAIOSFODNN7EXAMPLE»",
 ];
 

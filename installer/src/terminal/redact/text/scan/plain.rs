@@ -131,6 +131,13 @@ impl TextScan<'_, '_> {
             self.next = Next::Free;
             return self.put(word.len(), &marked("string", word));
         }
+        // Of such a value, most can look like the punctuation behind a word.
+        let whole = &raw[..stop];
+        if self.next == Next::Value && word.len() <= 3 && whole.len() > 3 && whole.contains(is_odd)
+        {
+            self.next = Next::Free;
+            return self.put(whole.len(), &marked("string", whole));
+        }
         let parts = |c: char| matches!(c, ';' | '&' | '|' | ',');
         // A list of options, like those of a mount. After the first, something that looks like an
         // option may be part of a value.
