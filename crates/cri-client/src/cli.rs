@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     /// Mark the pod as one that --remove-leftovers removes
     #[arg(long)]
     pub(crate) remove_on_next: bool,
-    /// Remove the pods that killed runs with --remove-on-next have left, and do nothing else
+    /// Remove the pods and images that killed runs with --remove-on-next have left, and do nothing else
     #[arg(long, conflicts_with_all = ["image", "archive"])]
     pub(crate) remove_leftovers: bool,
     /// Remove an image with all its names, and do nothing else; that there is none is no error

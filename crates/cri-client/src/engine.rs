@@ -15,8 +15,9 @@ use tonic_prost::ProstCodec;
 use crate::failure::CriFailure;
 use crate::messages::{
     ContainerStatus, ContainerStatusResponse, CreateContainerRequest, ExecRequest, ExecResponse,
-    ImageRequest, ImageSpec, ImageStatusResponse, ListSandboxRequest, ListSandboxResponse, Nothing,
-    ObjectId, RunSandboxRequest, SandboxFilter, StatusRequest, StatusResponse,
+    ImageRequest, ImageSpec, ImageStatusResponse, ListImagesRequest, ListImagesResponse,
+    ListSandboxRequest, ListSandboxResponse, Nothing, ObjectId, RunSandboxRequest, SandboxFilter,
+    StatusRequest, StatusResponse,
 };
 
 /// The label that identifies our sandboxes.
@@ -169,6 +170,13 @@ impl CriEngine {
             timeout: 30,
         };
         self.call("RuntimeService/ExecSync", request).await
+    }
+
+    /// The names of all images.
+    pub(crate) async fn image_names(&self) -> Result<Vec<String>, CriFailure> {
+        let request = ListImagesRequest {};
+        let list: ListImagesResponse = self.call("ImageService/ListImages", request).await?;
+        Ok(list.images.into_iter().flat_map(|i| i.repo_tags).collect())
     }
 
     /// Whether the engine has an image.

@@ -74,6 +74,10 @@ async fn run(cli: &Arguments) -> Result<i32, CriFailure> {
         for sandbox in engine.leftovers().await? {
             engine.remove_sandbox(&sandbox).await?;
         }
+        let names = engine.image_names().await?;
+        for name in names.iter().filter(|name| registry::has_served(name)) {
+            engine.remove_image(name).await?;
+        }
         return Ok(0);
     }
     if let Some(name) = &cli.remove_image {

@@ -233,6 +233,22 @@ pub(crate) struct ImageRequest {
     pub image: Option<ImageSpec>,
 }
 
+/// The request for all images.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ListImagesRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ListedImage {
+    #[prost(string, repeated, tag = "2")]
+    pub repo_tags: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ListImagesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub images: Vec<ListedImage>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ImageStatusResponse {
     #[prost(message, optional, tag = "1")]

@@ -18,14 +18,19 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Maximum bytes of a request's line and headers.
 const REQUEST: u64 = 64 << 10;
 
+/// The name of the image below the address.
+const IMAGE: &str = "/gpusetup/probe:1";
+
+/// Whether an image has a name under which it was served by this program, in this run or an earlier one.
+pub(crate) fn has_served(name: &str) -> bool {
+    name.starts_with("127.0.0.1:") && name.ends_with(IMAGE)
+}
+
 /// Serves until the process ends. Returns the name under which the engine pulls the image.
 pub(crate) fn serve(archive: &Path) -> io::Result<String> {
     let image = Arc::new(ServedImage::read(archive)?);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let name = format!(
-        "127.0.0.1:{}/gpusetup/probe:1",
-        listener.local_addr()?.port()
-    );
+    let name = format!("127.0.0.1:{}{IMAGE}", listener.local_addr()?.port());
     std::thread::Builder::new().spawn(move || {
         for stream in listener.incoming().flatten() {
             let image = Arc::clone(&image);

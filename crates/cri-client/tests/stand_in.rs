@@ -20,8 +20,9 @@ use std::task::{Context, Poll};
 
 use messages::{
     ContainerStatus, ContainerStatusResponse, CreateContainerRequest, EXITED, ExecRequest,
-    ExecResponse, ImageRequest, ImageStatusResponse, ListSandboxRequest, ListSandboxResponse,
-    Nothing, ObjectId, RunSandboxRequest, StatusRequest, StatusResponse,
+    ExecResponse, ImageRequest, ImageStatusResponse, ListImagesRequest, ListImagesResponse,
+    ListSandboxRequest, ListSandboxResponse, ListedImage, Nothing, ObjectId, RunSandboxRequest,
+    StatusRequest, StatusResponse,
 };
 use prost::Message;
 use tonic::body::Body;
@@ -93,6 +94,17 @@ impl Engine {
                     let items = state.lock().unwrap().leftovers.clone().into_iter();
                     let items = items.map(|id| ObjectId { id }).collect();
                     Ok(ListSandboxResponse { items })
+                })
+                .await
+            }
+            "ListImages" => {
+                unary(request, move |_: ListImagesRequest| {
+                    let names = state.lock().unwrap().images.clone().into_iter();
+                    let images = names.map(|name| ListedImage {
+                        repo_tags: vec![name],
+                    });
+                    let images = images.collect();
+                    Ok(ListImagesResponse { images })
                 })
                 .await
             }
@@ -474,10 +486,12 @@ fn a_runtime_that_the_engine_does_not_know_is_a_failure() {
 
 #[test]
 fn what_a_killed_run_left_is_removed() {
-    let engine = StandIn::start("v1", &[]);
+    let served = "127.0.0.1:41234/gpusetup/probe:1";
+    let engine = StandIn::start("v1", &[PAUSE, served, "127.0.0.1:5000/mine/probe:1"]);
     engine.state.lock().unwrap().leftovers = vec!["a".into(), "b".into()];
     assert!(engine.run(&["--remove-leftovers"]).status.success());
-    let calls = ["StopPodSandbox", "RemovePodSandbox"].repeat(2);
+    let mut calls = ["StopPodSandbox", "RemovePodSandbox"].repeat(2);
+    calls.push("RemoveImage");
     assert_eq!(engine.calls(), calls);
 }
 
