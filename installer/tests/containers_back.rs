@@ -67,6 +67,22 @@ fn one_that_does_not_come_back_is_named_and_the_exit_code_is_8() {
     assert!(!running.host.read(DAEMON_JSON).contains("gpu-container"));
 }
 
+/// Its owner wanted it to go when it stops, so it is no container that should run again.
+#[test]
+fn one_that_was_started_with_rm_is_said_to_be_gone() {
+    let Some(running) = stopping() else {
+        return;
+    };
+    running.host.write("state/gone", "db");
+    running.host.write("state/temporary", "db\n");
+    let said = running.ends(INSTALL, 0);
+    assert!(
+        said.contains("docker has removed what was started with --rm: db"),
+        "{said}"
+    );
+    assert!(said.contains("Done"), "{said}");
+}
+
 #[test]
 fn the_document_names_them() {
     let Some(running) = stopping() else {

@@ -227,6 +227,11 @@ pub trait Engine: Any + Send + Sync {
         planned.to_vec()
     }
 
+    /// Those of these running containers that the engine removes as soon as they stop, because they were started so.
+    fn removed_on_stop(&self, _host: &Host, _names: &[String]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Starts the containers that our restart stopped and that the engine did not start again by
     /// itself. Returns those that do not run in the end.
     fn start_again(&self, _host: &Host, _stopped: &[String]) -> Vec<StillDown> {

@@ -67,6 +67,13 @@ pub fn activate(
     let earlier = Receipt::load(host)?.unwrap_or_default();
     let began = Instant::now();
     let was_down = down::why(host, &**engine).is_some();
+    // Some containers of the plan may have ended since. Those that ended by themselves are not started again.
+    let mut stops = match verb {
+        Verb::Reload | Verb::Stop => Vec::new(),
+        Verb::Restart => engine.stopping(host, activation.stopped()),
+    };
+    let removed = engine.removed_on_stop(host, &stops);
+    stops.retain(|name| !removed.contains(name));
     let started = StartedRestart {
         engine: engine.facts().name.clone(),
         service: of.service.clone(),
@@ -78,12 +85,7 @@ pub fn activate(
         } else {
             earlier.has_started_socket(&of.service)
         },
-        // Some containers of the plan may have ended since. Those that ended by themselves are
-        // not started again.
-        stops: match verb {
-            Verb::Reload | Verb::Stop => Vec::new(),
-            Verb::Restart => engine.stopping(host, activation.stopped()),
-        },
+        stops,
     };
     journal.begun.push(started.clone());
     journal.store(host)?;
@@ -91,6 +93,12 @@ pub fn activate(
     states.reach(&started.engine, RunState::Activated);
     let (name, taken) = (&started.engine, progress::elapsed(began));
     progress.done(&format!("{name} {}{taken}", verb.past_tense()));
+    if !removed.is_empty() {
+        let names = removed.join(", ");
+        progress.warn(&format!(
+            "{name} has removed what was started with --rm: {names}"
+        ));
+    }
     if started.stops.is_empty() {
         return Ok(Vec::new());
     }

@@ -99,6 +99,19 @@ pub fn effect(running: &[String], live_restore: bool) -> String {
     }
 }
 
+/// Those of these containers that were started with `--rm`. If Docker does not tell, none: one that is gone is then
+/// reported as one that does not run.
+pub fn removed_on_stop(host: &Host, client: &Client, names: &[String]) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let ids: Vec<&str> = names.iter().map(String::as_str).collect();
+    let lines = client.inspect(host, "{{.HostConfig.AutoRemove}} {{.Name}}", &ids);
+    let lines = lines.unwrap_or_default();
+    let removed = lines.iter().filter_map(|line| line.strip_prefix("true /"));
+    removed.map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::path::{Path, PathBuf};

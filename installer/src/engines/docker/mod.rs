@@ -446,6 +446,10 @@ impl Engine for Docker {
         }
     }
 
+    fn removed_on_stop(&self, host: &Host, names: &[String]) -> Vec<String> {
+        containers::removed_on_stop(host, &self.client, names)
+    }
+
     fn start_again(&self, host: &Host, stopped: &[String]) -> Vec<StillDown> {
         comeback::start_again(host, &self.client, stopped, RetryTimes::USUAL)
     }
