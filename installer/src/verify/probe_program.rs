@@ -35,6 +35,19 @@ impl<'a> Patience<'a> {
         }
     }
 
+    /// The time that is left.
+    pub fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// The same, but from now on for at least that long.
+    pub fn at_least(self, time: Duration) -> Self {
+        Self {
+            until: self.until.max(Instant::now() + time),
+            ..self
+        }
+    }
+
     /// Waits even if the user interrupts: for the cleanup, which must be done in any case.
     pub fn whatever_comes(limit: Duration) -> Self {
         Self {

@@ -15,7 +15,7 @@ use crate::verify::probe_program::{Patience, Program};
 use crate::verify::probe_report::ProbeLine;
 use crate::verify::verified::{Reload, Unverified, Verified};
 
-/// Time limit for all of an engine's first looks together; emulated hosts take a minute.
+/// Time limit for all of an engine's first looks together; emulated hosts take a minute or more.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// Time limit for all of its second looks.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
@@ -98,6 +98,8 @@ impl<'a> ProbeSession<'a> {
         }
         // Containers that a killed run left behind would conflict with ours.
         session.remove_leftovers();
+        // Each look has at least half of the time, even if those before it have used all of it up.
+        let each = patience.left() / 2;
         let loaded = session.load(patience);
         if let Err(Error::Interrupted) = loaded {
             return Err(Error::Interrupted);
@@ -105,7 +107,10 @@ impl<'a> ProbeSession<'a> {
         for case in session.probe.cases.clone() {
             let mut look = Look::new(engine, &case, gpus);
             let line = match &loaded {
-                Ok(()) => look.first(host, &case, hold && case.gets, patience),
+                Ok(()) => {
+                    let patience = patience.at_least(each);
+                    look.first(host, &case, hold && case.gets, patience)
+                }
                 Err(e) => Err(e.clone()),
             };
             session.is_dirty |= line.is_err();
