@@ -524,12 +524,13 @@ mod tests {
             Exit::Unsupported,
             Exit::Partly,
             Exit::ContainersDown,
+            Exit::NeedsRoot,
             Exit::Interrupted,
         ]
         .map(|exit| exit.number().to_string())
         .into();
         // A panic's code is Rust's own.
-        codes.insert(9, "101".into());
+        codes.insert(10, "101".into());
         assert_eq!(explained, codes);
     }
 }
