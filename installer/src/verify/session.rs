@@ -17,7 +17,7 @@ use crate::verify::verified::{Reload, Unverified, Verified};
 
 /// Time limit for all of an engine's first looks together; emulated hosts take a minute or more.
 pub const LIMIT: Duration = Duration::from_secs(120);
-/// Time limit for all of its second looks.
+/// Time limit for all of its second looks; each has at least half of it.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
 /// Time limit for each cleanup command.
 const TIDY_LIMIT: Duration = Duration::from_secs(20);
@@ -177,7 +177,7 @@ impl<'a> ProbeSession<'a> {
                 continue;
             };
             program.tell(probe_image::AGAIN);
-            let again = match hear(program, patience) {
+            let again = match hear(program, patience.at_least(SECOND_LIMIT / 2)) {
                 Ok(Some(ProbeLine::Report(report))) => look.verified.compare_after_reload(&report),
                 Ok(Some(ProbeLine::NotVerified(why))) => Reload::NotTried(why),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
