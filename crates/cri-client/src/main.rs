@@ -192,16 +192,19 @@ async fn pod(cli: &Arguments, engine: &CriEngine, image: &str) -> Result<i32, Cr
 /// Waits for the container's end.
 async fn ended(cli: &Arguments, engine: &CriEngine, container: &str) -> Result<i32, CriFailure> {
     let end = Instant::now() + Duration::from_secs(cli.timeout);
-    while Instant::now() < end {
+    loop {
         // An engine that restarts is queried again, as a kubelet does.
-        if let Ok(status) = engine.container(container).await
-            && status.state == EXITED
-        {
-            return Ok(status.exit_code);
+        let answer = engine.container(container).await;
+        match answer {
+            Ok(status) if status.state == EXITED => return Ok(status.exit_code),
+            // It stays removed.
+            Err(e) if e.is_gone() => return Err(e),
+            answer if Instant::now() >= end => {
+                return Err(answer.err().unwrap_or_else(|| still_running(cli)));
+            }
+            _ => tokio::time::sleep(TICK).await,
         }
-        tokio::time::sleep(TICK).await;
     }
-    Err(still_running(cli))
 }
 
 fn still_running(cli: &Arguments) -> CriFailure {
