@@ -7,12 +7,12 @@ use gpu_host::Root;
 
 use crate::edit::{self, revert};
 use crate::error::edit_error::EditError;
-use crate::host::Host;
 use crate::host::systemd_unit::Unit;
+use crate::host::{Host, RECEIPT};
 use crate::model::change::MergeKind;
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::transaction::journal::Journal;
-use crate::transaction::receipt::{JOURNAL, RECEIPT, Receipt};
+use crate::transaction::receipt::{JOURNAL, Receipt};
 use crate::transaction::state_file;
 
 fn keys(dotted: &[&str]) -> Vec<Vec<String>> {

@@ -1,10 +1,12 @@
 //! The host: gives access to its files through one rooted handle, and runs its programs.
 
+pub mod accounts;
 pub mod answer;
 pub mod child_wait;
 pub mod headroom;
 pub mod last_words;
 pub mod limits;
+pub mod local_files;
 pub mod not_known;
 pub mod policy_file;
 pub mod process;
@@ -16,6 +18,7 @@ pub mod systemd_unit;
 pub mod threads;
 pub mod timestamp;
 pub mod user;
+pub mod user_environment;
 
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -32,6 +35,9 @@ use crate::host::answer::Answer;
 use crate::host::policy_file::HostPolicy;
 use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
+
+/// The state file that records all runs that succeeded.
+pub const RECEIPT: &str = "receipt.json";
 
 /// A running host, or a directory tree.
 #[derive(Clone, Debug)]

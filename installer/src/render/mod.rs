@@ -2,6 +2,7 @@
 
 pub mod host_state;
 pub mod json;
+mod next_commands;
 pub mod plan;
 pub mod references;
 pub mod status;

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::setup::references::local_files::LOCAL;
+use crate::host::local_files::LOCAL;
 use crate::setup::references::reference::References;
 use crate::setup::references::search::{self, SearchKind};
 use crate::setup::references::{containers, words};

@@ -40,51 +40,6 @@ impl HostStatus {
         document
     }
 
-    /// The commands to run next, one on each line; empty if gpusetup can do nothing here.
-    pub fn next(&self, screen: Screen) -> String {
-        let ours = || self.engines.iter().filter(|e| e.engine.is_ours());
-        if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
-            return String::new();
-        }
-        if !self.without_root.is_empty() {
-            return String::new();
-        }
-        let reached = ours().filter(|e| e.engine.is_reached());
-        let reached: Vec<&SetupState> = reached.map(|e| &e.setup).collect();
-        let is_configured = reached.iter().all(|s| **s == SetupState::Configured);
-        let commands = if self.state.interrupted.is_some() {
-            [
-                ("sudo gpusetup recover", "end the earlier run"),
-                ("gpusetup plan", "what would change"),
-            ]
-        } else if is_configured && self.state.ours().next().is_some() {
-            [
-                ("gpusetup plan", "what a restart stops"),
-                ("sudo gpusetup install", "restart what is due"),
-            ]
-        } else if is_configured {
-            [
-                ("sudo gpusetup doctor", "if something is wrong"),
-                ("sudo gpusetup undo", "back to before"),
-            ]
-        } else if reached.iter().all(|s| **s != SetupState::New) {
-            [
-                ("sudo gpusetup plan", "what is out of date"),
-                ("sudo gpusetup install", "renew it"),
-            ]
-        } else {
-            [
-                ("sudo gpusetup plan", "what would change"),
-                ("sudo gpusetup install", "do it"),
-            ]
-        };
-        let lines = commands.iter().enumerate().map(|(n, (command, what))| {
-            let label = if n == 0 { "Next" } else { "" };
-            labelled(screen, label, &format!("{command:<23}{what}"))
-        });
-        lines.collect()
-    }
-
     /// The last line: what a user should run to know the rest. Empty if nothing is missing.
     pub fn rest(&self, command: Invocation, screen: Screen) -> String {
         if self.without_root.is_empty() {
@@ -214,7 +169,7 @@ fn engine_document(of: &EngineStatus) -> serde_json::Value {
 /// The column where the text after a label begins.
 const INDENT: usize = 11;
 
-fn labelled(screen: Screen, label: &str, text: &str) -> String {
+pub(super) fn labelled(screen: Screen, label: &str, text: &str) -> String {
     screen.paragraph(&format!("  {label:<8} "), INDENT, text)
 }
 

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::references::local_files::LocalFiles;
 use super::references::search;
 use super::references::words;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::local_files::LocalFiles;
 use crate::model::change::{Change, MergeKind};
 use crate::transaction::receipt::Receipt;
 

@@ -13,10 +13,10 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::files::atomic_write;
 use crate::files::attributes::Attributes;
-use crate::host::Host;
 use crate::host::service::Service;
+use crate::host::{Host, RECEIPT};
 use crate::model::change::{Change, Side};
-use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Receipt};
+use crate::transaction::receipt::{self, JOURNAL, Receipt};
 use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::{change_io, state_file};
 

@@ -12,14 +12,12 @@ use crate::files::attributes::Attributes;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::service_state::{ServiceState, Start};
-use crate::host::{Host, timestamp};
+use crate::host::{Host, RECEIPT, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 use crate::transaction::started_restart::StartedRestart;
 use crate::transaction::state_file;
 
-/// The file that records all runs that succeeded.
-pub const RECEIPT: &str = "receipt.json";
 /// The file that records what an unfinished run is going to do, see
 /// [`crate::transaction::journal`].
 pub const JOURNAL: &str = "journal.json";

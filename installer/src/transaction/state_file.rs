@@ -250,8 +250,9 @@ impl fmt::Display for Lacks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::RECEIPT;
     use crate::model::change::{Change, MergeKind};
-    use crate::transaction::receipt::{RECEIPT, Receipt};
+    use crate::transaction::receipt::Receipt;
 
     fn record() -> Receipt {
         let change = |path: &str, before: Option<&str>| Change {

@@ -10,9 +10,9 @@ use tar::Archive;
 
 use super::*;
 use crate::bundle::collect;
-use crate::host::Host;
+use crate::host::{Host, RECEIPT};
 use crate::model::change::{Change, MergeKind};
-use crate::transaction::receipt::{RECEIPT, Receipt};
+use crate::transaction::receipt::Receipt;
 use crate::transaction::state_file;
 
 /// Files with their content. `«»` enclose the secrets, which must not get into the archive.

@@ -162,6 +162,10 @@ impl Docker {
     fn new(host: &Host, program: &Path, unit: Unit, user: Option<User>) -> Self {
         let config = match (unit.flag("--config-file"), &user) {
             (Some(file), _) => PathBuf::from(file),
+            // Without a unit, what runs was started by hand, and is started so again.
+            (None, Some(user)) if user.daemon_json.is_some() && !unit.exists() => {
+                user.daemon_json.clone().unwrap_or_default()
+            }
             (None, Some(user)) => user.config.join("docker/daemon.json"),
             (None, None) => CONFIG.into(),
         };

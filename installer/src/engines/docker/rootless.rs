@@ -1,15 +1,14 @@
 //! Rootless Docker, which each user has in their own files. The user sets it up; root writes into
 //! no home directory, where a link could lead anywhere, and only reports which users have one.
 
-use std::path::{Path, PathBuf};
-
-use gpu_host::Root;
+use std::path::PathBuf;
 
 use crate::engines::docker::unmanaged::Unmanaged;
 use crate::error::invocation::Invocation;
-use crate::host::Host;
+use crate::host::local_files::LocalFiles;
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
+use crate::host::{Host, RECEIPT, accounts};
 
 /// The engine's name.
 pub const NAME: &str = "docker-rootless";
@@ -63,56 +62,91 @@ pub fn of_others(host: &Host) -> Option<Unmanaged> {
     if host.user().is_some() {
         return None;
     }
-    // A separate handle, so that a home directory that root cannot read (NFS) does not count as
-    // unreadable for this host.
-    let root = Root::open(host.root().path()).ok()?;
-    let passwd = root.read_to_string("/etc/passwd").unwrap_or_default();
-    let mut names: Vec<String> = Vec::new();
-    for line in passwd.lines() {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, _, _, home, ..] = fields[..] else {
+    // Homes on file systems that may block are not accessed, and failed reads are no fault of this host.
+    let files = LocalFiles::open(host.root()).ok()?;
+    let is_there = |path: PathBuf| files.exists(&path).unwrap_or(false);
+    let accounts = accounts::find(host);
+    let (mut set_up, mut not_set_up) = (Vec::new(), Vec::new());
+    for account in accounts.known.into_iter().filter(|a| a.uid != 0) {
+        let mut units = account
+            .config
+            .iter()
+            .map(|dir| dir.join("systemd/user").join(UNIT));
+        let listens = || is_there(format!("/run/user/{}/docker.sock", account.uid).into());
+        if !units.any(is_there) && !listens() {
             continue;
-        };
-        let Some(uid) = uid.parse::<u32>().ok().filter(|u| *u != 0) else {
-            continue;
-        };
-        let unit = Path::new(home).join(".config/systemd/user").join(UNIT);
-        let has_unit = home.len() > 1 && root.symlink_metadata(unit).is_ok_and(|m| m.is_file());
-        let listens = root.exists(format!("/run/user/{uid}/docker.sock"));
-        if has_unit || listens {
-            names.push(name.to_owned());
+        }
+        let mut receipts = account
+            .state
+            .iter()
+            .map(|dir| dir.join("gpusetup").join(RECEIPT));
+        if receipts.any(is_there) {
+            set_up.push(account.name);
+        } else {
+            not_set_up.push(account.name);
         }
     }
-    // Users who are not in /etc/passwd, such as those of LDAP.
-    for uid in root.read_dir("/run/user").unwrap_or_default() {
-        let uid = uid.to_string_lossy().into_owned();
-        let is_known = passwd.lines().any(|l| l.split(':').nth(2) == Some(&uid));
-        if !is_known && root.exists(format!("/run/user/{uid}/docker.sock")) {
-            names.push(uid);
+    // Users of whom nothing but the runtime directory is known.
+    for unseen in accounts.not_seen {
+        if is_there(unseen.path.join("docker.sock")) {
+            let who = unseen.path.file_name().unwrap_or_default();
+            not_set_up.push(who.to_string_lossy().into_owned());
         }
     }
-    let (first, rest) = names.split_first()?;
-    let (whose, instead) = if rest.is_empty() {
-        (
-            format!("docker of user {first} is rootless"),
-            format!("run `{}` as {first}", Invocation::Install),
-        )
-    } else {
-        (
-            format!("docker of users {} is rootless", names.join(", ")),
-            format!("run `{}` as each of them", Invocation::Install),
-        )
+    let (why, instead) = words_about_others(&set_up, &not_set_up)?;
+    Some(Unmanaged::new(NAME, why, instead))
+}
+
+/// What root is told about the rootless Dockers of users who have set up GPUs in theirs, and of those who have not: whose
+/// they are, and what to do. `None` if there are none.
+fn words_about_others(set_up: &[String], not_set_up: &[String]) -> Option<(String, String)> {
+    let owners = |names: &[String]| match names {
+        [one] => format!("user {one}"),
+        all => format!("users {}", all.join(", ")),
     };
-    Some(Unmanaged::new(
-        NAME,
-        format!("{whose}, and root writes into no home directory"),
-        instead,
-    ))
+    let each = |names: &[String]| match names {
+        [one] => one.clone(),
+        _ => "each of them".to_owned(),
+    };
+    let done = format!(
+        "docker of {} is rootless and set up for GPUs",
+        owners(set_up)
+    );
+    match (set_up, not_set_up) {
+        ([], []) => None,
+        (_, []) => Some((
+            done,
+            format!(
+                "to undo that, run `{}` as {}",
+                Invocation::Undo,
+                each(set_up)
+            ),
+        )),
+        ([], _) => Some((
+            format!(
+                "docker of {} is rootless, and root writes into no home directory",
+                owners(not_set_up)
+            ),
+            format!("run `{}` as {}", Invocation::Install, each(not_set_up)),
+        )),
+        _ => Some((
+            format!(
+                "docker of {} is rootless, and root writes into no home directory",
+                owners(not_set_up)
+            ),
+            format!(
+                "run `{}` as {}; {done}",
+                Invocation::Install,
+                each(not_set_up)
+            ),
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::*;
     use crate::error::Error;
@@ -272,5 +306,24 @@ mod tests {
             note().unwrap(),
             "docker of users alice, 4000 is rootless, and root writes into no home directory; run `gpusetup install` as each of them"
         );
+        write("home/alice/.local/state/gpusetup/receipt.json", "");
+        assert_eq!(
+            note().unwrap(),
+            "docker of user 4000 is rootless, and root writes into no home directory; run `gpusetup install` as 4000; \
+             docker of user alice is rootless and set up for GPUs"
+        );
+        fs::remove_dir_all(dir.path().join("run")).unwrap();
+        assert_eq!(
+            note().unwrap(),
+            "docker of user alice is rootless and set up for GPUs; to undo that, run `gpusetup undo` as alice"
+        );
+        // A unit that is not in ~/.config, since her manager has another directory.
+        fs::remove_dir_all(dir.path().join("home")).unwrap();
+        assert_eq!(note(), None);
+        write("proc/9/comm", "systemd\n");
+        write("proc/9/status", "Uid:\t1001\t1001\t1001\t1001\n");
+        write("proc/9/environ", "XDG_CONFIG_HOME=/srv/bob\0");
+        write("srv/bob/systemd/user/docker.service", "");
+        assert!(note().unwrap().contains("as bob"), "{:?}", note());
     }
 }

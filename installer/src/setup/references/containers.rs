@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::local_files::{LocalFiles, NotSeen};
 use super::words::{DEVICES, PROGRAMS};
 use crate::engines::docker::stored_container::{self, StoredContainer};
 use crate::host::Host;
+use crate::host::local_files::{LocalFiles, NotSeen};
 
 /// Where the engines of root keep their containers.
 const PODMAN: &str = "/var/lib/containers/storage";

@@ -2,9 +2,7 @@
 //! configuration of engines, units, quadlets and containers, both root's and users'. Users' own engines are not
 //! queried, and nothing is changed.
 
-mod accounts;
 pub mod containers;
-pub mod local_files;
 pub mod reference;
 pub mod search;
 mod system;
@@ -12,10 +10,10 @@ mod time_limit;
 mod users;
 pub mod words;
 
-use self::local_files::LocalFiles;
 use self::reference::{References, Removal};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::local_files::LocalFiles;
 use crate::model::package::Package;
 use crate::setup::other_toolkits;
 

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::containers::Container;
-use super::local_files::NotSeen;
 use super::search::SearchKind;
 use super::words;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
+use crate::host::local_files::NotSeen;
 use crate::model::package::Package;
 
 /// The kind of thing that needs a package.

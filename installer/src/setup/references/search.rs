@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use gpu_inject::generate::SPEC_PATH;
 
-use super::local_files::{LocalFiles, NotSeen};
 use crate::engines;
+use crate::host::local_files::{LocalFiles, NotSeen};
 
 /// What the texts of a place can need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

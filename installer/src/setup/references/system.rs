@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::local_files::LocalFiles;
 use super::reference::{Reference, ReferenceKind, References, Removal, add_containers, fix};
 use super::search::{self, SearchKind};
 use super::{containers, words};
 use crate::engines::{self, docker};
 use crate::error::invocation::Invocation;
-use crate::host::Host;
+use crate::host::local_files::LocalFiles;
+use crate::host::{Host, RECEIPT};
 use crate::model::package::Package;
 use crate::setup::undo_planner;
-use crate::transaction::receipt::{RECEIPT, Receipt};
+use crate::transaction::receipt::Receipt;
 
 /// The texts of files after an undo.
 type Undone = BTreeMap<PathBuf, Option<String>>;

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::accounts::{self, Account};
-use super::local_files::{LocalFiles, NotSeen};
 use super::reference::{Reference, ReferenceKind, References, Removal, add_containers, fix};
 use super::search::{self, SearchKind};
 use super::{containers, time_limit, words};
-use crate::host::Host;
+use crate::host::accounts::{self, Account};
+use crate::host::local_files::{LocalFiles, NotSeen};
+use crate::host::{Host, RECEIPT};
 use crate::model::package::Package;
-use crate::transaction::receipt::{RECEIPT, Receipt};
+use crate::transaction::receipt::Receipt;
 use crate::transaction::state_file;
 
 /// Adds what users have set up for themselves.

@@ -2,22 +2,18 @@
 //! from /etc/passwd, running managers, lingering, and the environment of running processes.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::host::Host;
-
+use super::Host;
 use super::local_files::{LocalFiles, NotSeen};
+use super::user_environment::{self, UserProcess};
 
 /// The directory in which logind creates one for each user with a session or manager.
 const RUNTIME_DIRS: &str = "/run/user";
 /// The directory that lists users whose manager starts at boot (`loginctl enable-linger`).
 const LINGER: &str = "/var/lib/systemd/linger";
-/// Programs whose environment shows where a user keeps files.
-const TELLING: [&str; 4] = ["systemd", "dockerd", "rootlesskit", "podman"];
 /// Time limit for the name service to look up a user who is not in /etc/passwd.
 const NAME_SERVICE: Duration = Duration::from_secs(5);
 /// How long it may take for all users together.
@@ -52,14 +48,6 @@ pub struct Accounts {
     pub not_seen: Vec<NotSeen>,
 }
 
-/// What a process shows about its user's files.
-#[derive(Clone, Debug, Default)]
-struct Told {
-    uid: u32,
-    environment: BTreeMap<String, String>,
-    daemon_json: Option<PathBuf>,
-}
-
 /// Finds the users of this host.
 pub fn find(host: &Host) -> Accounts {
     let root = host.root();
@@ -80,7 +68,7 @@ pub fn find(host: &Host) -> Accounts {
         // If a user ID has several lines, the first one counts.
         entries.entry(entry.uid).or_insert(entry);
     }
-    let processes = processes(host);
+    let processes = user_environment::processes(root);
     let begin = Instant::now();
     for who in unlisted(host, &entries, &processes) {
         // A name service that is down takes its time for each user.
@@ -128,9 +116,7 @@ impl Account {
                         continue;
                     }
                 };
-                let set = text.lines().filter_map(|l| l.trim().split_once('='));
-                let set = set.map(|(name, value)| (name.to_owned(), expanded(value, &home)));
-                self.add(&set.collect());
+                self.add(&user_environment::settings(&text, &home));
             }
         }
         not_seen
@@ -159,10 +145,7 @@ impl Account {
     }
 
     fn add(&mut self, environment: &BTreeMap<String, String>) {
-        let dir = |name: &str| {
-            let value = environment.get(name).map(PathBuf::from);
-            value.filter(|path| path.is_absolute())
-        };
+        let dir = |name: &str| user_environment::directory(environment, name);
         let home = dir("HOME");
         for (list, name, default) in [
             (&mut self.config, "XDG_CONFIG_HOME", ".config"),
@@ -201,7 +184,7 @@ impl Entry {
     }
 }
 
-fn account(entry: Entry, processes: &[Told]) -> Account {
+fn account(entry: Entry, processes: &[UserProcess]) -> Account {
     let mut account = Account {
         uid: entry.uid,
         name: entry.name,
@@ -218,7 +201,7 @@ fn account(entry: Entry, processes: &[Told]) -> Account {
 }
 
 /// The names or IDs of users who are not in /etc/passwd, such as those of LDAP.
-fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, processes: &[Told]) -> Vec<String> {
+fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, processes: &[UserProcess]) -> Vec<String> {
     let names = |dir: &str| host.root().read_dir(dir).unwrap_or_default();
     let by_name = names(LINGER).into_iter().filter_map(|name| {
         let name = name.into_string().ok()?;
@@ -245,71 +228,6 @@ fn asked(host: &Host, who: &str) -> Result<Option<Entry>, String> {
     let answer = host.run(&["getent", "passwd", who], NAME_SERVICE);
     let answer = answer.map_err(|e| e.to_string())?;
     Ok(answer.stdout.lines().find_map(Entry::parse))
-}
-
-/// What running processes show about their users' files.
-fn processes(host: &Host) -> Vec<Told> {
-    let names = host.root().read_dir("/proc").unwrap_or_default();
-    let pids = names
-        .iter()
-        .filter(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
-    pids.filter_map(|pid| process(host, pid)).collect()
-}
-
-fn process(host: &Host, pid: &OsStr) -> Option<Told> {
-    let root = host.root();
-    let dir = Path::new("/proc").join(pid);
-    let comm = root.read_to_string(dir.join("comm")).ok()?;
-    if !TELLING.contains(&comm.trim()) {
-        return None;
-    }
-    // The owner of the directory would be wrong: it is root for a process that may not be traced.
-    let status = root.read_to_string(dir.join("status")).ok()?;
-    let uids = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
-    let uid = uids
-        .split_whitespace()
-        .next()?
-        .parse()
-        .ok()
-        .filter(|u| *u != 0)?;
-    let environ = root.read(dir.join("environ")).unwrap_or_default();
-    let environment = words(&environ)
-        .filter_map(|set| {
-            set.split_once('=')
-                .map(|(n, v)| (n.to_owned(), v.to_owned()))
-        })
-        .collect();
-    let command = root.read(dir.join("cmdline")).unwrap_or_default();
-    Some(Told {
-        uid,
-        environment,
-        daemon_json: config_file(words(&command)),
-    })
-}
-
-fn words(bytes: &[u8]) -> impl Iterator<Item = String> {
-    let words = bytes.split(|byte| *byte == 0);
-    words.map(|word| String::from_utf8_lossy(word).into_owned())
-}
-
-/// The value of dockerd's `--config-file`.
-fn config_file(mut words: impl Iterator<Item = String>) -> Option<PathBuf> {
-    while let Some(word) = words.next() {
-        if word == "--config-file" {
-            return words.next().map(PathBuf::from);
-        }
-        if let Some(file) = word.strip_prefix("--config-file=") {
-            return Some(file.into());
-        }
-    }
-    None
-}
-
-/// A value of an environment file, with the usual placeholders for the home directory replaced.
-fn expanded(value: &str, home: &Path) -> String {
-    let value = value.trim().trim_matches(['"', '\'']);
-    let home = home.display().to_string();
-    value.replace("${HOME}", &home).replace("$HOME", &home)
 }
 
 #[cfg(test)]
