@@ -34,6 +34,7 @@ use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::allowed_way::AllowedWay;
 use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
@@ -508,6 +509,7 @@ impl Engine for Docker {
                     // The container itself reports the result.
                     Answer::Unknown(_) => true,
                 },
+            allowed: AllowedWay::of(host),
         };
         Some(probe::of(&self.client, archive, ways))
     }
