@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use gpu_inject::policy::{self, KEYS, Policy};
+use gpu_inject::policy::{self, KEYS, LAST_SEEN, LastSeen, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
@@ -15,7 +15,9 @@ use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::error::edit_error::EditError;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
+use crate::files::atomic_write;
 use crate::host::Host;
+use crate::host::copied_etc::CopiedEtc;
 use crate::model::change::{Change, MergeKind};
 use crate::terminal::stdio;
 use crate::transaction::run;
@@ -119,11 +121,45 @@ fn set(
     let is_needed = change.is_needed();
     if is_needed {
         run::edit(&session.context(), change)?;
+        keep(host);
     }
+    let later = path.parent().map_or_else(Vec::new, |directory| {
+        CopiedEtc::without(host, directory)
+    });
     if common.json {
-        stdio::result(&format!("{}\n", json!({"schema": 1, "changed": is_needed})));
+        let later: Vec<_> = later
+            .iter()
+            .map(|one| json!({"program": one.program, "pid": one.pid, "user": one.user}))
+            .collect();
+        let document = json!({"schema": 1, "changed": is_needed, "after_restart": later});
+        stdio::result(&format!("{document}\n"));
+        return Ok(Exit::Done);
+    }
+    for one in later {
+        stdio::say!(
+            "{} of {} (process {}) runs with a copy of /etc from before, and reads this only after a restart: `systemctl \
+             --user restart docker` as {}",
+            one.program,
+            one.user,
+            one.pid,
+            one.user
+        );
     }
     Ok(Exit::Done)
+}
+
+/// Keeps a copy of the policy, by which doctor and refresh notice one that disappears. A refresh makes it too, so that
+/// it cannot be written is no failure.
+fn keep(host: &Host) {
+    let path = Path::new(LAST_SEEN);
+    let kept = match LastSeen::of(host.root()) {
+        LastSeen::Keep(text) => atomic_write::write(host, path, &text, 0o644),
+        LastSeen::Forget => atomic_write::remove(host, path),
+        LastSeen::Same | LastSeen::Gone => Ok(()),
+    };
+    if let Err(e) = kept {
+        log::warn!("{e}");
+    }
 }
 
 /// A value with the key's type: its default, or an example if it has none.

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod child_wait;
+pub mod copied_etc;
 pub mod headroom;
 pub mod last_words;
 pub mod limits;

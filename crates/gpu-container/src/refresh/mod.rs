@@ -7,6 +7,7 @@
 //! records what it wrote in its receipt.
 
 mod coming;
+mod last_policy;
 mod others;
 mod write;
 
@@ -114,6 +115,7 @@ fn carry_out(options: &RefreshOptions) -> Result<(), Error> {
         coming::wait(&root, driver_root);
         return Ok(());
     }
+    last_policy::keep(&root);
     for _ in 0..ROUNDS {
         let before = state(&root, driver_root);
         refresh_once(&root, driver_root)?;
