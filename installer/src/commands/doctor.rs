@@ -106,6 +106,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             checks_before: false,
             restart,
             verify: false,
+            looks_again: true,
             scope: RollbackScope::Run,
         };
         ended = run::apply(&session.context_of(host), &mut mending.plan, how)?;

@@ -163,6 +163,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
+        looks_again: true,
         scope: if args.all_or_nothing {
             RollbackScope::Run
         } else {

@@ -73,6 +73,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         checks_before: false,
         restart,
         verify: false,
+        looks_again: false,
         scope: RollbackScope::Run,
     };
     let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;

@@ -16,5 +16,6 @@ pub mod run;
 pub mod started_restart;
 pub mod state_file;
 pub mod states;
+pub mod still_written;
 pub mod stored;
 mod verification;

@@ -62,6 +62,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Removes the results of an engine that was rolled back since.
+    pub fn leave_out(&mut self, engine: &str) {
+        self.verified.retain(|v| v.engine != engine);
+        self.not_verified.retain(|n| n.engine != engine);
+    }
+
     /// Whether a container failed.
     pub fn is_bad(&self) -> bool {
         let is_bad = |v: &Verified| !v.ok || v.loss().is_some() || v.driver_trouble.is_some();
