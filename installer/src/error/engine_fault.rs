@@ -99,7 +99,7 @@ impl EngineFault {
             ),
             Self::Rewritten { file } => format!(
                 "let the program that writes {file} (Puppet, Ansible, Salt, …) write what `{}` shows, or stop it; then run this again",
-                Invocation::Plan
+                Invocation::PlanAsRoot
             ),
             Self::NoContainer { .. } => {
                 format!("mend {engine} first, or leave the check out: {InstallUnverified}")

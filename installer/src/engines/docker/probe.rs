@@ -91,7 +91,11 @@ mod tests {
     /// How each container asks, with its command line.
     fn cases(allowed: AllowedWay) -> Vec<(String, String, Gets)> {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
-        let client = Client::new(&host, super::super::client::SOCKET.to_owned());
+        let client = Client::new(
+            &host,
+            Path::new("/usr/bin/dockerd"),
+            crate::engines::docker::client::SOCKET.to_owned(),
+        );
         let ways = Ways {
             gpus: true,
             runtime: true,
