@@ -531,7 +531,9 @@ fn whom_the_policy_lets_ask_is_said_with_the_ways() {
     let (document, _) = host.doctor(&[]);
     let ways = document["engines"][0]["ways"].as_array().unwrap();
     let only = |how: &str| {
-        let way = ways.iter().find(|w| w["how"].as_str().unwrap().starts_with(how));
+        let way = ways
+            .iter()
+            .find(|w| w["how"].as_str().unwrap().starts_with(how));
         way.unwrap()["only"].clone()
     };
     assert_eq!(only("--gpus"), "privileged containers alone");

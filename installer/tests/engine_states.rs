@@ -396,7 +396,12 @@ fn a_file_that_is_rewritten_during_a_run_is_noticed_before_done_is_said() {
     running.host.write(DAEMON_JSON, &before);
     let said = running.ends(&["install", "--yes"], 7);
     assert!(said.contains("left as it was: docker"), "{said}");
-    assert!(running.host.read(CONFIG_TOML).contains("gpu-container-runtime"));
+    assert!(
+        running
+            .host
+            .read(CONFIG_TOML)
+            .contains("gpu-container-runtime")
+    );
     assert_eq!(running.host.read(DAEMON_JSON), theirs);
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::cli::Arguments;
 use crate::engine::{LABEL, spec};
 use crate::messages::{
-    Capabilities, CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity, CriMount,
-    KeyValue, Metadata, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
+    Capabilities, CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity,
+    CriMount, KeyValue, Metadata, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
 };
 
 /// The container's log, in the sandbox's log directory.

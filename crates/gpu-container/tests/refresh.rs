@@ -186,7 +186,10 @@ fn a_policy_that_disappears_is_said_until_somebody_decides() {
         let out = refresh(root);
         assert!(out.status.success());
         let said = said(out);
-        assert!(said.contains("is gone") && said.contains("install -D"), "{said}");
+        assert!(
+            said.contains("is gone") && said.contains("install -D"),
+            "{said}"
+        );
     }
     assert!(!root.join(POLICY).exists());
     write(root, POLICY, "disable-require = false\n");

@@ -123,9 +123,9 @@ fn set(
         run::edit(&session.context(), change)?;
         keep(host);
     }
-    let later = path.parent().map_or_else(Vec::new, |directory| {
-        CopiedEtc::without(host, directory)
-    });
+    let later = path
+        .parent()
+        .map_or_else(Vec::new, |directory| CopiedEtc::without(host, directory));
     if common.json {
         let later: Vec<_> = later
             .iter()

@@ -54,7 +54,9 @@ pub enum EngineFault {
         why: String,
     },
     /// Somebody else has rewritten its file during the run.
-    #[error("was set up, and {file} was rewritten by another program before the end of the run, without what GPUs need")]
+    #[error(
+        "was set up, and {file} was rewritten by another program before the end of the run, without what GPUs need"
+    )]
     Rewritten {
         /// The file.
         file: String,

@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn the_owner_is_named() {
         let status = "Name:\tdockerd\nUid:\t1000\t1000\t1000\t1000\n";
-        assert_eq!(owner(status, "root:x:0:0::/:\nalice:x:1000:1000::/:\n"), "alice");
+        assert_eq!(
+            owner(status, "root:x:0:0::/:\nalice:x:1000:1000::/:\n"),
+            "alice"
+        );
         assert_eq!(owner(status, ""), "1000");
     }
 }

@@ -194,7 +194,6 @@ mod tests {
         assert!(!of_system.is_without_manager(&host));
     }
 
-
     fn state(active: &str, sub: &str) -> Answer<ServiceState> {
         parsed(&format!(
             "LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult=exit-code\n\

@@ -71,7 +71,9 @@ pub fn starting(host: &Host, program: &str) -> Vec<(String, Unit)> {
     });
     let starts_it = |(_, unit): &(String, Unit)| {
         let started = unit.program().map(Path::new);
-        started.and_then(Path::file_name).is_some_and(|n| n == program)
+        started
+            .and_then(Path::file_name)
+            .is_some_and(|n| n == program)
     };
     read.filter(starts_it).collect()
 }

@@ -20,6 +20,10 @@ use crate::transaction::{change_io, checked_before, preflight, still_written};
 use crate::verify;
 
 /// What a run does besides writing files.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each step can be left out alone"
+)]
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
     /// Fail before anything is written if an engine refuses its current configuration. Not for an undo, which may be

@@ -91,7 +91,10 @@ mod tests {
             "",
             "[runtimes.nvidia]\npath = '/ours'\n",
         );
-        assert!(is_in(&toml, Some("x = 1\nruntimes.nvidia.path = \"/ours\"\n")));
+        assert!(is_in(
+            &toml,
+            Some("x = 1\nruntimes.nvidia.path = \"/ours\"\n")
+        ));
         assert!(!is_in(&toml, Some("x = 1\n")));
     }
 

@@ -118,8 +118,12 @@ impl ProbeReport {
         }
         let has_cuda = self.0.libraries.iter().any(|l| l.name == "libcuda.so.1");
         match (gets, has_cuda) {
-            (Gets::Gpus, false) => Some("libcuda.so.1 is not in the container's ld.so.cache".into()),
-            (Gets::Nothing, true) => Some("a container that asks for nothing gets the driver".into()),
+            (Gets::Gpus, false) => {
+                Some("libcuda.so.1 is not in the container's ld.so.cache".into())
+            }
+            (Gets::Nothing, true) => {
+                Some("a container that asks for nothing gets the driver".into())
+            }
             (Gets::NothingByPolicy, true) => Some(format!(
                 "the policy is not in force: a container that {PATH} does not let have GPUs gets {}; an engine with a copy of /etc from before reads it after a restart",
                 self.open_gpus()
@@ -165,11 +169,16 @@ mod tests {
             wrong(Gets::Gpus, |s| s["denied"]["leaked"] = json!([3]))
                 .contains("1 GPUs it was not given: minor 3")
         );
-        assert!(wrong(Gets::Gpus, |s| s["libraries"][0]["exists"] = json!(false)).contains("not there"));
+        assert!(
+            wrong(Gets::Gpus, |s| s["libraries"][0]["exists"] = json!(false)).contains("not there")
+        );
         assert!(wrong(Gets::Gpus, |s| s["libraries"] = json!([])).contains("libcuda.so.1"));
         assert!(wrong(Gets::Nothing, |_| ()).contains("asks for nothing"));
         let not_in_force = wrong(Gets::NothingByPolicy, |_| ());
-        assert!(not_in_force.contains("the policy is not in force"), "{not_in_force}");
+        assert!(
+            not_in_force.contains("the policy is not in force"),
+            "{not_in_force}"
+        );
     }
 
     #[test]

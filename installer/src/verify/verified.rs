@@ -162,7 +162,11 @@ impl Verified {
 
     pub(super) fn compare_after_reload(&self, again: &ProbeReport) -> Reload {
         let gpus = again.open_gpus();
-        let gets = if self.expected > 0 { Gets::Gpus } else { Gets::Nothing };
+        let gets = if self.expected > 0 {
+            Gets::Gpus
+        } else {
+            Gets::Nothing
+        };
         if gpus == self.gpus && again.fault(gets).is_none() {
             return Reload::Ok;
         }

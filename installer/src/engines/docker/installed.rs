@@ -68,7 +68,10 @@ pub fn running(host: &Host) -> Option<Unmanaged> {
             "{} runs as process {pid}, and no unit starts it that gpusetup could restart",
             program.display()
         ),
-        format!("start it by a unit of systemd, then `{}`", Invocation::Install),
+        format!(
+            "start it by a unit of systemd, then `{}`",
+            Invocation::Install
+        ),
     ))
 }
 
@@ -90,8 +93,8 @@ mod tests {
         Some((found.program.display().to_string(), found.unit))
     }
 
-    fn some(program: &str, unit: &str) -> Option<(String, String)> {
-        Some((program.to_owned(), unit.to_owned()))
+    fn at(program: &str, unit: &str) -> (String, String) {
+        (program.to_owned(), unit.to_owned())
     }
 
     const UNITS: &str = "etc/systemd/system";
@@ -104,23 +107,26 @@ mod tests {
         let program = ("opt/docker/bin/dockerd", "");
         assert_eq!(
             find(&[(&usual, OPT), program]),
-            some("/opt/docker/bin/dockerd", UNIT)
+            Some(at("/opt/docker/bin/dockerd", UNIT))
         );
         let other = format!("{UNITS}/a.service");
         let starts_other = "[Service]\nExecStart=/opt/docker/bin/dockerd-proxy\n";
         assert_eq!(
             find(&[(&own, OPT), (&other, starts_other), program]),
-            some("/opt/docker/bin/dockerd", "moby.service")
+            Some(at("/opt/docker/bin/dockerd", "moby.service"))
         );
         // What a unit starts counts, not what else is on PATH.
         let packaged = ("usr/bin/dockerd", "");
         assert_eq!(
             find(&[(&usual, OPT), program, packaged]),
-            some("/opt/docker/bin/dockerd", UNIT)
+            Some(at("/opt/docker/bin/dockerd", UNIT))
         );
-        assert_eq!(find(&[packaged]), some("/usr/bin/dockerd", UNIT));
+        assert_eq!(find(&[packaged]), Some(at("/usr/bin/dockerd", UNIT)));
         // Removed, with its unit left.
         assert_eq!(find(&[(&own, OPT)]), None);
-        assert_eq!(find(&[(&usual, OPT), packaged]), some("/usr/bin/dockerd", UNIT));
+        assert_eq!(
+            find(&[(&usual, OPT), packaged]),
+            Some(at("/usr/bin/dockerd", UNIT))
+        );
     }
 }

@@ -79,7 +79,10 @@ pub struct Docker {
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     let mut engines: Vec<Box<dyn Engine>> = Vec::new();
     let ours = [Docker::of_system(host), Docker::of_user(host)];
-    let by_hand = ours[0].is_none().then(|| installed::running(host)).flatten();
+    let by_hand = ours[0]
+        .is_none()
+        .then(|| installed::running(host))
+        .flatten();
     for engine in ours.into_iter().flatten() {
         engines.push(Box::new(engine));
     }

@@ -31,9 +31,10 @@ pub fn of(client: &Client, archive: &Path, ways: Ways) -> Probe {
     let runtime: &[&str] = &["--runtime", "nvidia"];
     let variable: &[&str] = &["-e", VARIABLE];
     let privileged: &[&str] = &["--cap-add", CAPABILITY];
+    let volume: &[&str] = &["-v", &mount];
     let asking: Vec<&[&str]> = match ways.allowed {
         AllowedWay::Variable => vec![runtime, variable],
-        AllowedWay::Mount => vec![runtime, &["-v", &mount]],
+        AllowedWay::Mount => vec![runtime, volume],
         AllowedWay::Privileged => vec![runtime, privileged, variable],
     };
     let mut containers: Vec<(String, Vec<&[&str]>, Gets)> = Vec::new();
