@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::cli::Arguments;
 use crate::engine::{LABEL, spec};
 use crate::messages::{
-    Capabilities, CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity,
-    CriMount, KeyValue, Metadata, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
+    CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity, CriMount,
+    KeyValue, Metadata, MoreCapabilities, NODE, Namespaces, SandboxConfig, SandboxLinux,
+    SandboxSecurity,
 };
 
 /// The container's log, in the sandbox's log directory.
@@ -55,7 +56,7 @@ fn linux(cli: &Arguments) -> Option<ContainerLinux> {
     let add = add.map(|name| name.strip_prefix("CAP_").unwrap_or(name).to_owned());
     Some(ContainerLinux {
         security: Some(ContainerSecurity {
-            capabilities: Some(Capabilities { add: add.collect() }),
+            capabilities: Some(MoreCapabilities { add: add.collect() }),
             privileged: cli.privileged,
             namespaces: Some(namespaces(cli.privileged)),
         }),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use gpu_inject::policy::{self, KEYS, LAST_SEEN, LastSeen, Policy};
+use gpu_inject::policy::{self, KEYS, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
@@ -15,12 +15,11 @@ use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::error::edit_error::EditError;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
-use crate::files::atomic_write;
 use crate::host::Host;
 use crate::host::copied_etc::CopiedEtc;
 use crate::model::change::{Change, MergeKind};
 use crate::terminal::stdio;
-use crate::transaction::run;
+use crate::transaction::{regenerated, run};
 
 /// The default file: every key with its default. Keys without a default are commented out.
 const DEFAULT: &str = include_str!("../../config.toml");
@@ -121,7 +120,7 @@ fn set(
     let is_needed = change.is_needed();
     if is_needed {
         run::edit(&session.context(), change)?;
-        keep(host);
+        regenerated::keep_policy(host);
     }
     let later = path
         .parent()
@@ -146,20 +145,6 @@ fn set(
         );
     }
     Ok(Exit::Done)
-}
-
-/// Keeps a copy of the policy, by which doctor and refresh notice one that disappears. A refresh makes it too, so that
-/// it cannot be written is no failure.
-fn keep(host: &Host) {
-    let path = Path::new(LAST_SEEN);
-    let kept = match LastSeen::of(host.root()) {
-        LastSeen::Keep(text) => atomic_write::write(host, path, &text, 0o644),
-        LastSeen::Forget => atomic_write::remove(host, path),
-        LastSeen::Same | LastSeen::Gone => Ok(()),
-    };
-    if let Err(e) = kept {
-        log::warn!("{e}");
-    }
 }
 
 /// A value with the key's type: its default, or an example if it has none.

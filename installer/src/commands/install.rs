@@ -24,7 +24,8 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::transaction::run;
+use crate::transaction::run_options::{RollbackScope, RunOptions};
 use crate::verify::{Outcome, Unverified};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {

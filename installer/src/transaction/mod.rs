@@ -13,6 +13,7 @@ pub mod receipt;
 pub mod regenerated;
 pub mod rollback;
 pub mod run;
+pub mod run_options;
 pub mod started_restart;
 pub mod state_file;
 pub mod states;

@@ -14,39 +14,11 @@ use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::{roll_back, roll_back_engine, way_on};
+use crate::transaction::run_options::{RollbackScope, RunOptions};
 use crate::transaction::states::{RunState, States};
 use crate::transaction::verification::verify_all;
 use crate::transaction::{change_io, checked_before, preflight, still_written};
 use crate::verify;
-
-/// What a run does besides writing files.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each step can be left out alone"
-)]
-#[derive(Clone, Copy, Debug)]
-pub struct RunOptions {
-    /// Fail before anything is written if an engine refuses its current configuration. Not for an undo, which may be
-    /// what repairs it.
-    pub checks_before: bool,
-    /// Restart the engines that need it.
-    pub restart: bool,
-    /// Run a container in each engine.
-    pub verify: bool,
-    /// Look at the end whether what was written is still there.
-    pub looks_again: bool,
-    /// What is rolled back if one engine fails.
-    pub scope: RollbackScope,
-}
-
-/// What a run rolls back if one engine fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RollbackScope {
-    /// That engine, if there are others to set up.
-    Engine,
-    /// Everything.
-    Run,
-}
 
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the error says why.
 pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<Ended, Error> {
@@ -274,8 +246,7 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// Fails the engines whose files somebody has rewritten since, without what this run has set up: it would be said to
-    /// be done, and be lost at the engine's next start.
+    /// Fails the engines whose files were rewritten since without what this run has set up: it is lost at their next start.
     fn look_again(&mut self, outcome: &mut verify::Outcome) -> Result<(), Error> {
         let host = self.context.host;
         while let Some(lost) = still_written::first_lost(host, &self.journal.changes)? {
@@ -310,7 +281,7 @@ impl Run<'_> {
             let remaining = roll_back_engine(&self.context, &mut **engine, &self.journal);
             let is_back = |c: &Change| {
                 let current = change_io::current(host, c);
-                // What somebody else has written since, without our part, is not ours to put back.
+                // What somebody else has written since is not ours to put back.
                 current.is_ok_and(|current| {
                     current == c.before || !still_written::is_in(c, current.as_deref())
                 })

@@ -7,29 +7,27 @@ use std::path::Path;
 use gpu_host::Root;
 use gpu_inject::policy::{self, LAST_SEEN, LastSeen, command_to_put_back};
 
-use super::{say, write};
+use super::write;
 
-/// Brings the copy up to date. That it cannot be written is said and is no failure: the GPUs are described all the same.
-pub(super) fn keep(root: &Root) {
+/// Brings the copy up to date. Returns what is to be said: that the policy is gone, or that the copy cannot be written,
+/// which is no failure, since the GPUs are described all the same.
+pub(super) fn keep(root: &Root) -> Option<String> {
     let path = Path::new(LAST_SEEN);
-    match LastSeen::of(root) {
-        LastSeen::Same => {}
-        LastSeen::Keep(text) => {
-            if let Err(e) = write::file(root, path, &text) {
-                say(&format!("{LAST_SEEN}: {e}"));
-            }
-        }
+    let kept = match LastSeen::of(root) {
+        LastSeen::Same => Ok(()),
+        LastSeen::Keep(text) => write::file(root, path, &text).map(drop),
         LastSeen::Forget => {
-            let removed = root.canonicalize(path).map(|real| root.host_path(real));
-            if let Err(e) = removed.and_then(fs::remove_file) {
-                say(&format!("{LAST_SEEN}: {e}"));
-            }
+            let real = root.canonicalize(path).map(|real| root.host_path(real));
+            real.and_then(fs::remove_file)
         }
-        LastSeen::Gone => say(&format!(
-            "the policy of this host, {}, is gone, so that the defaults apply. To put it back: {}. Where it was removed \
-             on purpose: rm {LAST_SEEN}",
-            policy::PATH,
-            command_to_put_back()
-        )),
-    }
+        LastSeen::Gone => {
+            return Some(format!(
+                "the policy of this host, {}, is gone, so that the defaults apply. To put it back: {}. Where it was \
+                 removed on purpose: rm {LAST_SEEN}",
+                policy::PATH,
+                command_to_put_back()
+            ));
+        }
+    };
+    kept.err().map(|e| format!("{LAST_SEEN}: {e}"))
 }

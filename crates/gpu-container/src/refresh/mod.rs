@@ -115,7 +115,9 @@ fn carry_out(options: &RefreshOptions) -> Result<(), Error> {
         coming::wait(&root, driver_root);
         return Ok(());
     }
-    last_policy::keep(&root);
+    if let Some(text) = last_policy::keep(&root) {
+        say(&text);
+    }
     for _ in 0..ROUNDS {
         let before = state(&root, driver_root);
         refresh_once(&root, driver_root)?;
