@@ -166,3 +166,19 @@ fn an_unfinished_run_is_rolled_back_before_a_setting_is_written() {
     assert!(tree.read(PATH).contains("disable-require = true"));
     assert!(!tree.path("var/lib/gpusetup").exists());
 }
+
+/// What doctor and refresh know a policy by that disappears.
+#[test]
+fn a_policy_is_kept_beside_its_file() {
+    const COPY: &str = "var/lib/gpu-container/policy.toml";
+    let strict = "accept-nvidia-visible-devices-envvar-when-unprivileged";
+    let tree = Tree::new("26.1.5", "1.7.24");
+    assert_eq!(tree.code(&["config", "set", "disable-require=false"]), 0);
+    assert_eq!(tree.read_if_there(COPY), None);
+    let set = format!("{strict}=false");
+    assert_eq!(tree.code(&["config", "set", &set]), 0);
+    assert_eq!(tree.read(COPY), tree.read(PATH));
+    let set = format!("{strict}=true");
+    assert_eq!(tree.code(&["config", "set", &set]), 0);
+    assert_eq!(tree.read_if_there(COPY), None);
+}

@@ -243,3 +243,27 @@ fn only_a_user_with_a_rootless_docker_needs_no_root() {
     let (code, message) = as_nobody(&["cdi", "refresh"]);
     assert_eq!(code, 9, "{message}");
 }
+
+/// Docker as an archive, unpacked below /opt, with a unit of its own.
+#[test]
+fn a_docker_below_opt_is_set_up_by_its_own_unit() {
+    for name in ["docker.service", "moby.service"] {
+        let tree = docker();
+        let at = tree.path("opt/docker/bin");
+        fs::create_dir_all(&at).unwrap();
+        fs::rename(tree.path("usr/sbin/dockerd"), at.join("dockerd")).unwrap();
+        let unit = format!("etc/systemd/system/{name}");
+        tree.write(
+            &unit,
+            "[Service]\nExecStart=/opt/docker/bin/dockerd --config-file /opt/docker/daemon.json\n",
+        );
+        let before = tree.state();
+        assert_eq!(tree.code(&["install", "--yes", "--engine", "docker"]), 0);
+        let json = tree.read("opt/docker/daemon.json");
+        assert!(json.contains("gpu-container-runtime"), "{name}: {json}");
+        let drop_in = tree.read_if_there(&format!("{unit}.d/50-gpusetup.conf"));
+        assert!(drop_in.is_some(), "{name}");
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(tree.state(), before, "{name}");
+    }
+}

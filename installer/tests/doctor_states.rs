@@ -510,3 +510,47 @@ fn a_check_that_could_not_look_is_not_among_those_that_passed() {
         host.remove("lib/modules/6.12.9-amd64/modules.dep");
     });
 }
+
+/// A strict policy is no problem, but who may ask in which way is said with each engine.
+#[test]
+fn whom_the_policy_lets_ask_is_said_with_the_ways() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    let strict = "accept-nvidia-visible-devices-envvar-when-unprivileged = false\n";
+    host.write(POLICY, strict);
+    let (said, code) = text(&host);
+    assert_eq!(code, 0, "{said}");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for way in ["--gpus", "--runtime nvidia"] {
+        let words = format!("{way} (privileged containers alone)");
+        assert!(said.contains(&words), "{said}");
+    }
+    let mounts = "accept-nvidia-visible-devices-as-volume-mounts = true\n";
+    host.write(POLICY, &format!("{strict}{mounts}"));
+    let (document, _) = host.doctor(&[]);
+    let ways = document["engines"][0]["ways"].as_array().unwrap();
+    let only = |how: &str| {
+        let way = ways
+            .iter()
+            .find(|w| w["how"].as_str().unwrap().starts_with(how));
+        way.unwrap()["only"].clone()
+    };
+    assert_eq!(only("--gpus"), "privileged containers alone");
+    assert_eq!(
+        only("--runtime"),
+        "privileged, or asked for by volume mounts"
+    );
+    assert_eq!(only("--device"), Value::Null);
+}
+
+#[test]
+fn a_container_that_the_policy_denies_is_explained() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    let message = "gpu-container-runtime: an unprivileged container asks for GPUs by NVIDIA_VISIBLE_DEVICES, which \
+                   /etc/nvidia-container-runtime/config.toml does not let it \
+                   (accept-nvidia-visible-devices-envvar-when-unprivileged): it starts without";
+    assert_eq!(explained(&host, message)["id"], "policy-unprivileged");
+}

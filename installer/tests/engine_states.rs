@@ -370,3 +370,52 @@ fn a_journal_that_is_damaged_can_be_given_up() {
     running.ends(ALL, 0);
     running.ends(UNDO, 0);
 }
+
+/// Configuration management that owns daemon.json writes it while containers verify the setup.
+#[test]
+fn a_file_that_is_rewritten_during_a_run_is_noticed_before_done_is_said() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    let theirs = "{\n  \"log-level\": \"warn\"\n}\n";
+    let before = running.host.read(DAEMON_JSON);
+    for written in [&*before, theirs] {
+        running.host.write(DAEMON_JSON, &before);
+        running.host.write("state/rewritten", written);
+        let said = running.ends(&["install", "--yes", "--engine", "docker"], 1);
+        assert!(
+            said.contains("/etc/docker/daemon.json was rewritten by another program"),
+            "{said}"
+        );
+        assert!(!said.contains("Done"), "{said}");
+        assert_eq!(running.host.read(DAEMON_JSON), written);
+        assert!(!running.host.path(JOURNAL).exists());
+        assert!(running.docker_runs());
+    }
+    // The others are set up all the same.
+    running.host.write(DAEMON_JSON, &before);
+    let said = running.ends(&["install", "--yes"], 7);
+    assert!(said.contains("left as it was: docker"), "{said}");
+    assert!(
+        running
+            .host
+            .read(CONFIG_TOML)
+            .contains("gpu-container-runtime")
+    );
+    assert_eq!(running.host.read(DAEMON_JSON), theirs);
+}
+
+/// It may rewrite what it likes as long as our part stays.
+#[test]
+fn a_file_that_is_rewritten_with_our_part_in_it_is_set_up() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    running.ends(&["install", "--yes", "--engine", "docker"], 0);
+    let ours = running.host.read(DAEMON_JSON);
+    running.ends(UNDO, 0);
+    let theirs = ours.replacen('{', "{ \"log-level\": \"warn\",", 1);
+    running.host.write("state/rewritten", &theirs);
+    running.ends(&["install", "--yes", "--engine", "docker"], 0);
+    assert_eq!(running.host.read(DAEMON_JSON), theirs);
+}

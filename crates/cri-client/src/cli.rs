@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Run as a pod that manages its node: with all rights and the node's processes
     #[arg(long)]
     pub(crate) privileged: bool,
+    /// A capability that the container has besides the usual ones
+    #[arg(long = "capability")]
+    pub(crate) capabilities: Vec<String>,
     /// Mount a directory of the node, NODE:CONTAINER
     #[arg(long = "mount")]
     pub(crate) mounts: Vec<String>,

@@ -145,7 +145,15 @@ pub(crate) struct ContainerMetadata {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct MoreCapabilities {
+    #[prost(string, repeated, tag = "1")]
+    pub add: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct ContainerSecurity {
+    #[prost(message, optional, tag = "1")]
+    pub capabilities: Option<MoreCapabilities>,
     #[prost(bool, tag = "2")]
     pub privileged: bool,
     #[prost(message, optional, tag = "3")]

@@ -7,7 +7,8 @@ use crate::cli::Arguments;
 use crate::engine::{LABEL, spec};
 use crate::messages::{
     CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity, CriMount,
-    KeyValue, Metadata, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
+    KeyValue, Metadata, MoreCapabilities, NODE, Namespaces, SandboxConfig, SandboxLinux,
+    SandboxSecurity,
 };
 
 /// The container's log, in the sandbox's log directory.
@@ -45,6 +46,23 @@ pub(crate) fn sandbox(cli: &Arguments, logs: &Path) -> SandboxConfig {
     }
 }
 
+/// The rights of the container; `None` for the usual ones.
+fn linux(cli: &Arguments) -> Option<ContainerLinux> {
+    if !cli.privileged && cli.capabilities.is_empty() {
+        return None;
+    }
+    // CRI's names have no prefix (api.proto, Capability).
+    let add = cli.capabilities.iter();
+    let add = add.map(|name| name.strip_prefix("CAP_").unwrap_or(name).to_owned());
+    Some(ContainerLinux {
+        security: Some(ContainerSecurity {
+            capabilities: Some(MoreCapabilities { add: add.collect() }),
+            privileged: cli.privileged,
+            namespaces: Some(namespaces(cli.privileged)),
+        }),
+    })
+}
+
 /// The container for a command line.
 pub(crate) fn container(cli: &Arguments, image: &str) -> ContainerConfig {
     let pair = |text: &String| {
@@ -74,12 +92,7 @@ pub(crate) fn container(cli: &Arguments, image: &str) -> ContainerConfig {
             .collect(),
         annotations: cli.annotations.iter().map(pair).collect(),
         log_path: LOG.into(),
-        linux: cli.privileged.then(|| ContainerLinux {
-            security: Some(ContainerSecurity {
-                privileged: true,
-                namespaces: Some(namespaces(true)),
-            }),
-        }),
+        linux: linux(cli),
         cdi_devices: cli
             .cdi_devices
             .iter()

@@ -166,3 +166,33 @@ fn a_closed_standard_output_does_not_stop_the_refresh() {
     assert_eq!(done.code(), Some(0), "{done:?}");
     assert!(tree.path().join(SPEC).exists() && tree.path().join(INVENTORY).exists());
 }
+
+/// A policy goes with another tool's package, or by mistake.
+#[test]
+fn a_policy_that_disappears_is_said_until_somebody_decides() {
+    const POLICY: &str = "etc/nvidia-container-runtime/config.toml";
+    const COPY: &str = "var/lib/gpu-container/policy.toml";
+    let strict = "accept-nvidia-visible-devices-envvar-when-unprivileged = false\n";
+    let tree = tree();
+    let root = tree.path();
+    assert!(refresh(root).status.success());
+    assert!(!root.join(COPY).exists());
+    write(root, POLICY, strict);
+    let said = |out: Output| String::from_utf8(out.stderr).unwrap();
+    assert!(!said(refresh(root)).contains("policy"));
+    assert_eq!(text(root, COPY), strict);
+    fs::remove_file(root.join(POLICY)).unwrap();
+    for _ in 0..2 {
+        let out = refresh(root);
+        assert!(out.status.success());
+        let said = said(out);
+        assert!(
+            said.contains("is gone") && said.contains("install -D"),
+            "{said}"
+        );
+    }
+    assert!(!root.join(POLICY).exists());
+    write(root, POLICY, "disable-require = false\n");
+    assert!(!said(refresh(root)).contains("is gone"));
+    assert!(!root.join(COPY).exists());
+}

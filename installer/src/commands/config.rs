@@ -16,9 +16,10 @@ use crate::error::edit_error::EditError;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
+use crate::host::copied_etc::CopiedEtc;
 use crate::model::change::{Change, MergeKind};
 use crate::terminal::stdio;
-use crate::transaction::run;
+use crate::transaction::{regenerated, run};
 
 /// The default file: every key with its default. Keys without a default are commented out.
 const DEFAULT: &str = include_str!("../../config.toml");
@@ -119,9 +120,29 @@ fn set(
     let is_needed = change.is_needed();
     if is_needed {
         run::edit(&session.context(), change)?;
+        regenerated::keep_policy(host);
     }
+    let later = path
+        .parent()
+        .map_or_else(Vec::new, |directory| CopiedEtc::without(host, directory));
     if common.json {
-        stdio::result(&format!("{}\n", json!({"schema": 1, "changed": is_needed})));
+        let later: Vec<_> = later
+            .iter()
+            .map(|one| json!({"program": one.program, "pid": one.pid, "user": one.user}))
+            .collect();
+        let document = json!({"schema": 1, "changed": is_needed, "after_restart": later});
+        stdio::result(&format!("{document}\n"));
+        return Ok(Exit::Done);
+    }
+    for one in later {
+        stdio::say!(
+            "{} of {} (process {}) runs with a copy of /etc from before, and reads this only after a restart: `systemctl \
+             --user restart docker` as {}",
+            one.program,
+            one.user,
+            one.pid,
+            one.user
+        );
     }
     Ok(Exit::Done)
 }

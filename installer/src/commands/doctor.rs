@@ -18,7 +18,8 @@ use crate::render::plan;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::ended::Ended;
-use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::transaction::run;
+use crate::transaction::run_options::{RollbackScope, RunOptions};
 
 /// How many explanations are shown.
 const CANDIDATES: usize = 3;
@@ -106,6 +107,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             checks_before: false,
             restart,
             verify: false,
+            looks_again: true,
             scope: RollbackScope::Run,
         };
         ended = run::apply(&session.context_of(host), &mut mending.plan, how)?;

@@ -24,7 +24,8 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::transaction::run;
+use crate::transaction::run_options::{RollbackScope, RunOptions};
 use crate::verify::{Outcome, Unverified};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
@@ -163,6 +164,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
+        looks_again: true,
         scope: if args.all_or_nothing {
             RollbackScope::Run
         } else {

@@ -20,7 +20,8 @@ use crate::terminal::{prompt, stdio};
 use crate::transaction::ended::Ended;
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::transaction::run;
+use crate::transaction::run_options::{RollbackScope, RunOptions};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -73,6 +74,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         checks_before: false,
         restart,
         verify: false,
+        looks_again: false,
         scope: RollbackScope::Run,
     };
     let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;

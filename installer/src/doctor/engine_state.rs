@@ -11,6 +11,8 @@ pub struct GpuWay {
     pub is_cdi: bool,
     /// Why it does not work; `None` if it does.
     pub lacks: Option<String>,
+    /// Whom it is for, if the host's policy does not let every container ask so.
+    pub only: Option<&'static str>,
 }
 
 impl GpuWay {
@@ -20,6 +22,7 @@ impl GpuWay {
             how: how.into(),
             is_cdi: false,
             lacks,
+            only: None,
         }
     }
 
@@ -87,7 +90,12 @@ impl EngineState {
     /// Its state in words: `set up: --gpus, --runtime nvidia`.
     pub fn words(&self, has_driver: bool) -> String {
         let works = self.ways.iter().filter(|way| way.lacks.is_none());
-        let works: Vec<&str> = works.map(|way| way.how.as_str()).collect();
+        let works: Vec<String> = works
+            .map(|way| match way.only {
+                Some(only) => format!("{} ({only})", way.how),
+                None => way.how.clone(),
+            })
+            .collect();
         let works = works.join(", ");
         let lacks = self.ways.iter().filter_map(|way| {
             let lacks = way.lacks.as_ref()?;
@@ -108,7 +116,7 @@ impl EngineState {
     pub fn document(&self) -> Value {
         let ways = self.ways.iter();
         let ways: Vec<Value> = ways
-            .map(|way| json!({"how": way.how, "works": way.lacks.is_none(), "lacks": way.lacks}))
+            .map(|way| json!({"how": way.how, "works": way.lacks.is_none(), "lacks": way.lacks, "only": way.only}))
             .collect();
         json!({
             "name": self.name,

@@ -95,6 +95,7 @@ mod tests {
             how: how.into(),
             is_cdi,
             lacks: (!works).then(|| "why".into()),
+            only: None,
         }
     }
 

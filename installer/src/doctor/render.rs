@@ -379,6 +379,7 @@ mod tests {
             how: how.into(),
             is_cdi: false,
             lacks: lacks.map(str::to_owned),
+            only: None,
         };
         let state = |name: &str, set_up, ways| EngineState {
             name: name.into(),

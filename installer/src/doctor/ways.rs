@@ -23,6 +23,7 @@ use crate::model::setup_options::{Mode, SetupOptions};
 pub const HOOK: &str = "nvidia-container-runtime-hook";
 /// The devices that people ask for by CDI.
 const KIND: &str = "nvidia.com/gpu";
+const GPUS: &str = "--gpus";
 const BY_DEVICE: &str = "--device nvidia.com/gpu=all";
 /// The first containerd whose CRI applies CDI specs.
 const CONTAINERD_CDI: (u32, u32) = (1, 7);
@@ -66,8 +67,26 @@ pub fn of(look: &HostFacts, engine: &dyn Engine) -> EngineWays {
         return EngineWays::LeftAlone(why.unwrap_or_else(|| "it knows no CDI".into()));
     };
     match ways {
-        Ok(ways) => EngineWays::These(ways),
+        Ok(mut ways) => {
+            restrict(look, &mut ways);
+            EngineWays::These(ways)
+        }
         Err(why) => EngineWays::NotKnown(why),
+    }
+}
+
+/// Notes whom the ways are for that the policy does not leave to every container. CDI devices are named by whoever
+/// starts the container.
+fn restrict(look: &HostFacts, ways: &mut [GpuWay]) {
+    let Some(policy) = look.policy().filter(|policy| !policy.accept_unprivileged) else {
+        return;
+    };
+    for way in ways.iter_mut().filter(|way| !way.is_cdi) {
+        way.only = Some(if policy.accept_mounts && way.how != GPUS {
+            "privileged, or asked for by volume mounts"
+        } else {
+            "privileged containers alone"
+        });
     }
 }
 
@@ -87,7 +106,10 @@ fn of_docker(look: &HostFacts, docker: &Docker) -> Result<Vec<GpuWay>, String> {
         // From then on dockerd does `--gpus` by CDI if there is no hook.
         let by_cdi = version.is_some_and(|v| v >= drop_in::GPUS_BY_CDI) && cdi.is_none();
         let lacks = no_hook(look, docker).filter(|_| !by_cdi);
-        ways.push(GpuWay::new("--gpus", lacks));
+        ways.push(GpuWay {
+            is_cdi: by_cdi && no_hook(look, docker).is_some(),
+            ..GpuWay::new(GPUS, lacks)
+        });
     }
     let name = SetupOptions::default().runtime_name;
     let lacks = no_runtime(look, docker, file, &name);

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use crate::engines::engine::{Case, Probe, argv};
+use crate::engines::allowed_way::{AllowedWay, CAPABILITY, SOURCE, TARGET, VARIABLE};
+use crate::engines::engine::{Case, Gets, Probe, argv};
 use crate::engines::probe_image;
 use crate::host::Host;
 
@@ -77,25 +78,36 @@ impl Pods<'_> {
             argv: argv(&[client, &common, flags, command]),
             gets,
         };
-        let mut cases = vec![case(Case::PLAIN, &[], false)];
+        let mut cases = vec![case(Case::PLAIN, &[], Gets::Nothing)];
         if self.ways.handler {
-            let flags = [
-                "--runtime-handler",
-                "nvidia",
-                "--env",
-                "NVIDIA_VISIBLE_DEVICES=all",
-            ];
-            cases.push(case("of runtime class nvidia", &flags, true));
+            let how = "of runtime class nvidia";
+            let handler: &[&str] = &["--runtime-handler", "nvidia"];
+            let variable: &[&str] = &["--env", VARIABLE];
+            let mount = format!("{SOURCE}:{TARGET}");
+            let allowed = AllowedWay::of(host);
+            let flags = match allowed {
+                AllowedWay::Variable => [handler, variable].concat(),
+                AllowedWay::Mount => [handler, &["--mount", &mount]].concat(),
+                AllowedWay::Privileged => {
+                    [handler, &["--capability", CAPABILITY], variable].concat()
+                }
+            };
+            cases.push(case(how, &flags, Gets::Gpus));
+            if allowed.denies_variable() {
+                let alone = format!("{how} {}", Case::VARIABLE_ALONE);
+                let flags = [handler, variable].concat();
+                cases.push(case(&alone, &flags, Gets::NothingByPolicy));
+            }
         }
         if self.ways.field {
             let flags = ["--cdi-device", "nvidia.com/gpu=all"];
-            cases.push(case("with a CDI device", &flags, true));
+            cases.push(case("with a CDI device", &flags, Gets::Gpus));
         }
         if self.ways.annotation {
             cases.push(case(
                 "with a CDI annotation",
                 &["--annotation", ANNOTATION],
-                true,
+                Gets::Gpus,
             ));
         }
         let is_there = host.root().exists(CLIENT);
@@ -113,7 +125,14 @@ mod tests {
     use super::*;
 
     fn pods(ways: PodWays) -> Probe {
+        pods_with(ways, "")
+    }
+
+    fn pods_with(ways: PodWays, policy: &str) -> Probe {
         let tree = tempfile::tempdir().unwrap();
+        let file = tree.path().join("etc/nvidia-container-runtime/config.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, policy).unwrap();
         let host = Host::open(tree.path(), Path::new("/")).unwrap();
         let pods = Pods {
             socket: "/s",
@@ -133,8 +152,8 @@ mod tests {
             annotation: true,
         };
         let probe = pods(all);
-        let gets: Vec<bool> = probe.cases.iter().map(|c| c.gets).collect();
-        assert_eq!(gets, [false, true, true, true]);
+        let gets: Vec<Gets> = probe.cases.iter().map(|c| c.gets).collect();
+        assert_eq!(gets, [Gets::Nothing, Gets::Gpus, Gets::Gpus, Gets::Gpus]);
         assert!(probe.cases[0].how.ends_with(Case::PLAIN));
         assert_eq!(pods(PodWays::default()).cases.len(), 1);
         for case in &probe.cases {
@@ -144,6 +163,30 @@ mod tests {
                 "{line}"
             );
             assert!(line.ends_with("-- /gpu-container-probe stay"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_strict_policy_is_followed_and_proven() {
+        let handler = PodWays {
+            handler: true,
+            ..PodWays::default()
+        };
+        let strict = "accept-nvidia-visible-devices-envvar-when-unprivileged = false\n";
+        let mounts = "accept-nvidia-visible-devices-as-volume-mounts = true\n";
+        for (policy, by) in [
+            (strict.to_owned(), "--capability CAP_SYS_ADMIN"),
+            (
+                format!("{strict}{mounts}"),
+                "--mount /dev/null:/var/run/nvidia-container-devices/all",
+            ),
+        ] {
+            let [_, asks, alone] = &pods_with(handler, &policy).cases[..] else {
+                panic!("{policy}")
+            };
+            assert!(asks.gets == Gets::Gpus && asks.argv.join(" ").contains(by));
+            assert_eq!(alone.gets, Gets::NothingByPolicy);
+            assert!(!alone.argv.join(" ").contains(by), "{:?}", alone.argv);
         }
     }
 

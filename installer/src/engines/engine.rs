@@ -114,13 +114,26 @@ pub struct Case {
     /// The command line. We hold the probe's standard input, and its last word is
     /// [`image::AGAIN`](crate::engines::probe_image::AGAIN).
     pub argv: Vec<String>,
-    /// Whether it should get GPUs.
-    pub gets: bool,
+    /// What it should get.
+    pub gets: Gets,
 }
 
 impl Case {
     /// How the container that should see no GPU requests GPUs.
     pub const PLAIN: &str = "asking for nothing";
+    /// How a container asks that the host's policy lets have nothing.
+    pub const VARIABLE_ALONE: &str = "by NVIDIA_VISIBLE_DEVICES alone";
+}
+
+/// What a container should get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gets {
+    /// All GPUs.
+    Gpus,
+    /// Nothing, as it asks for nothing.
+    Nothing,
+    /// Nothing, although it asks: the host's policy does not let it.
+    NothingByPolicy,
 }
 
 /// Builds a command line from its words.

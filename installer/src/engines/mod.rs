@@ -4,6 +4,7 @@
 //! by itself. A run does that, with the engine's changes.
 
 pub mod activation;
+mod allowed_way;
 pub(crate) mod cdi_versions;
 mod clients;
 pub(crate) mod containerd;

@@ -11,7 +11,7 @@ use gpu_inject::generate::SPEC_PATH;
 use super::selinux;
 use crate::edit::toml::{get, parse};
 use crate::engines::engine::{
-    Case, DaemonState, Engine, Facts, Management, NEEDS_SPEC, Probe, argv, major_minor,
+    Case, DaemonState, Engine, Facts, Gets, Management, NEEDS_SPEC, Probe, argv, major_minor,
 };
 use crate::engines::{cdi_versions, oci_hooks, probe_image};
 use crate::host::Host;
@@ -228,12 +228,12 @@ impl Engine for Podman {
                 Case {
                     how: device.join(" "),
                     argv: argv(&[run, &names[..1], device, probe]),
-                    gets: true,
+                    gets: Gets::Gpus,
                 },
                 Case {
                     how: Case::PLAIN.into(),
                     argv: argv(&[run, &names[1..], probe]),
-                    gets: false,
+                    gets: Gets::Nothing,
                 },
             ],
             leftovers: vec![

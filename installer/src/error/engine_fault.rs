@@ -53,6 +53,14 @@ pub enum EngineFault {
         /// The reason.
         why: String,
     },
+    /// Somebody else has rewritten its file during the run.
+    #[error(
+        "was set up, and {file} was rewritten by another program before the end of the run, without what GPUs need"
+    )]
+    Rewritten {
+        /// The file.
+        file: String,
+    },
     /// It runs no container at all.
     #[error("runs no container here, with a GPU or without: {detail}")]
     NoContainer {
@@ -90,6 +98,10 @@ impl EngineFault {
             }
             Self::ContainersUnknown { .. } => format!(
                 "see what `docker ps` says, then run this again; or run it with {NoRestart}; nothing was changed"
+            ),
+            Self::Rewritten { file } => format!(
+                "let the program that writes {file} (Puppet, Ansible, Salt, …) write what `{}` shows, or stop it; then run this again",
+                Invocation::PlanAsRoot
             ),
             Self::NoContainer { .. } => {
                 format!("mend {engine} first, or leave the check out: {InstallUnverified}")

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod answer;
 pub mod child_wait;
+pub mod copied_etc;
 pub mod headroom;
 pub mod last_words;
 pub mod limits;
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gpu_host::{Root, packages, programs};
+use gpu_inject::policy::Policy;
 use nix::sys::signal::Signal;
 
 use crate::error::Error;
@@ -111,6 +113,17 @@ impl Host {
             Ok(file) => Ok(file.clone()),
             Err(e) => Err(e.clone()),
         }
+    }
+
+    /// The policy that applies in the engines that are set up here: the system's, or those of the user who runs this.
+    /// `None` if it cannot be read.
+    pub fn engine_policy(&self) -> Option<Policy> {
+        // A user's engine may be told of another file by its environment, which is taken to be ours.
+        let Some(_) = self.user().filter(|_| self.is_live()) else {
+            return self.policy().ok().map(|file| file.policy);
+        };
+        let path = Policy::path_in_environment(self.root(), |name| std::env::var_os(name));
+        Policy::load_from(self.root(), &path).ok()
     }
 
     /// The policy file as it is now, because it may have been written or rolled back.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::host::Host;
-use crate::host::answer::Answer;
+use crate::host::answer::{self, Answer};
 use crate::host::service::{Manager, Service};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -65,6 +65,18 @@ impl Service {
             let manager = self.manager;
             Self { name, manager }.is_down(host)
         })
+    }
+
+    /// Whether the manager that would start it is not there: that of a user who has no session and does not linger. Then
+    /// the service does not run either, and its next start reads the files as they are.
+    pub fn is_without_manager(&self, host: &Host) -> bool {
+        let user = host.user().filter(|_| host.is_live());
+        let Some(user) = user.filter(|_| self.manager == Manager::SystemdUser) else {
+            return false;
+        };
+        // Where each manager listens for systemctl.
+        let socket = user.runtime.join("systemd/private");
+        answer::listener(&socket) == Answer::None
     }
 
     /// Whether it does not run, and its manager knows that.
@@ -155,6 +167,32 @@ fn parsed(shown: &str) -> Answer<ServiceState> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::user::User;
+
+    /// A user who does not linger has logged out.
+    #[test]
+    fn a_users_manager_that_is_not_there_is_noticed() {
+        let runtime = tempfile::tempdir().unwrap();
+        let text = runtime.path().display().to_string();
+        let user = User::new(4711, "", |name| {
+            (name == "XDG_RUNTIME_DIR").then(|| text.clone())
+        });
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        let host = host.seen_by(user);
+        let service = Service {
+            name: "docker.service".into(),
+            manager: Manager::SystemdUser,
+        };
+        assert!(service.is_without_manager(&host));
+        std::fs::create_dir(runtime.path().join("systemd")).unwrap();
+        let socket = runtime.path().join("systemd/private");
+        let manager = std::os::unix::net::UnixListener::bind(socket).unwrap();
+        assert!(!service.is_without_manager(&host));
+        drop(manager);
+        assert!(service.is_without_manager(&host));
+        let of_system = Service::systemd("docker.service");
+        assert!(!of_system.is_without_manager(&host));
+    }
 
     fn state(active: &str, sub: &str) -> Answer<ServiceState> {
         parsed(&format!(

@@ -44,6 +44,40 @@ pub fn is_there(host: &Host, name: &str) -> bool {
     files.any(|file| host.root().exists(file))
 }
 
+/// The system's units that start a program of that name, in the order of their names.
+pub fn starting(host: &Host, program: &str) -> Vec<(String, Unit)> {
+    let mut names: Vec<String> = Vec::new();
+    for dir in DIRS {
+        let entries = host.root().read_dir(dir).unwrap_or_default();
+        let units = entries.iter().filter_map(|n| n.to_str());
+        names.extend(units.filter(|n| n.ends_with(".service")).map(str::to_owned));
+    }
+    names.sort();
+    names.dedup();
+    let dirs = DIRS.map(PathBuf::from);
+    // Few units name it at all, and reading one with its drop-ins takes many calls.
+    let names_it = |name: &String| {
+        let mut files = dirs.iter().map(|dir| dir.join(name));
+        files.any(|file| {
+            let is_file = host.root().metadata(&file).is_ok_and(|m| m.is_file());
+            let text = is_file.then(|| host.lossy_text(&file)).flatten();
+            text.is_some_and(|text| text.contains(program))
+        })
+    };
+    let named = names.into_iter().filter(names_it);
+    let read = named.map(|name| {
+        let unit = Unit::read_in(host, &name, &dirs);
+        (name, unit)
+    });
+    let starts_it = |(_, unit): &(String, Unit)| {
+        let started = unit.program().map(Path::new);
+        started
+            .and_then(Path::file_name)
+            .is_some_and(|n| n == program)
+    };
+    read.filter(starts_it).collect()
+}
+
 impl Unit {
     /// The system's unit of that name; an empty one if there is none.
     pub fn read(host: &Host, name: &str) -> Self {

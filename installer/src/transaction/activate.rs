@@ -10,7 +10,7 @@ use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::still_down::{self, StillDown};
-use crate::host::service::{Verb, daemon_reload};
+use crate::host::service::{Service, Verb, daemon_reload};
 use crate::host::{Host, threads};
 use crate::terminal::context::RunContext;
 use crate::terminal::progress::{self, Progress};
@@ -131,10 +131,19 @@ pub fn activate_again(
     progress: &Progress,
 ) -> Remaining {
     let mut remaining = Remaining::default();
-    if let Err(e) = daemon_reload(host, journal.units.iter()) {
+    let has_manager = |s: &&Service| !s.is_without_manager(host);
+    if let Err(e) = daemon_reload(host, journal.units.iter().filter(has_manager)) {
         remaining.left.push(format!("systemctl daemon-reload: {e}"));
     }
     for started in &journal.begun {
+        if !has_manager(&&started.service) {
+            // Nothing of it runs, and nobody could start it but that manager, which reads what was put back.
+            progress.warn(&format!(
+                "{}: put off until the service manager of its user runs, which is not there (no session, no linger): its next start reads the files as they were put back",
+                started.engine
+            ));
+            continue;
+        }
         let engine = engines.iter().find(|e| e.facts().name == started.engine);
         let engine = engine.copied();
         if let Err(e) = take_effect(host, engine, started, started.verb_back(), progress) {

@@ -1,14 +1,18 @@
 //! Writes, without a journal, the files that every boot creates again: the CDI spec, the stored
-//! inventory, the links in /dev/char and the device nodes.
+//! inventory, the copy of the policy, the links in /dev/char and the device nodes.
 //!
 //! Nothing else may skip the journal. An interrupted write does no harm here, because the next
 //! refresh writes all of these files again. The receipt lists each file with a kind that marks it
 //! as such, so that undo removes it.
 
+use std::path::Path;
+
 use gpu_host::DeviceNode;
 use gpu_inject::generate::host_files;
+use gpu_inject::policy::{LAST_SEEN, LastSeen};
 
 use crate::error::Error;
+use crate::files::atomic_write;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind, Side};
 use crate::transaction::change_io;
@@ -44,6 +48,20 @@ pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
     let (made, result) = failed.unwrap_or((changes.len(), Ok(())));
     note(host, &changes[..made])?;
     result
+}
+
+/// Keeps a copy of the policy, by which doctor and refresh notice one that disappears. A refresh makes it too, so it is no
+/// failure that it cannot be written.
+pub fn keep_policy(host: &Host) {
+    let path = Path::new(LAST_SEEN);
+    let kept = match LastSeen::of(host.root()) {
+        LastSeen::Keep(text) => atomic_write::write(host, path, &text, 0o644),
+        LastSeen::Forget => atomic_write::remove(host, path),
+        LastSeen::Same | LastSeen::Gone => Ok(()),
+    };
+    if let Err(e) = kept {
+        log::warn!("{e}");
+    }
 }
 
 /// Creates these device nodes; one that exists by then is left alone. They are the driver's own

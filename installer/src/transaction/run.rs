@@ -14,33 +14,11 @@ use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::{roll_back, roll_back_engine, way_on};
+use crate::transaction::run_options::{RollbackScope, RunOptions};
 use crate::transaction::states::{RunState, States};
 use crate::transaction::verification::verify_all;
-use crate::transaction::{change_io, checked_before, preflight};
+use crate::transaction::{change_io, checked_before, preflight, still_written};
 use crate::verify;
-
-/// What a run does besides writing files.
-#[derive(Clone, Copy, Debug)]
-pub struct RunOptions {
-    /// Fail before anything is written if an engine refuses its current configuration. Not for an undo, which may be
-    /// what repairs it.
-    pub checks_before: bool,
-    /// Restart the engines that need it.
-    pub restart: bool,
-    /// Run a container in each engine.
-    pub verify: bool,
-    /// What is rolled back if one engine fails.
-    pub scope: RollbackScope,
-}
-
-/// What a run rolls back if one engine fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RollbackScope {
-    /// That engine, if there are others to set up.
-    Engine,
-    /// Everything.
-    Run,
-}
 
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the error says why.
 pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<Ended, Error> {
@@ -103,6 +81,7 @@ pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
         checks_before: false,
         restart: false,
         verify: false,
+        looks_again: false,
         scope: RollbackScope::Run,
     };
     let mut plan = Plan::of_file(change);
@@ -170,7 +149,10 @@ impl Run<'_> {
         self.ensure_possible()?;
         self.write()?;
         self.activate()?;
-        let outcome = self.verify()?;
+        let mut outcome = self.verify()?;
+        if self.how.looks_again {
+            self.look_again(&mut outcome)?;
+        }
         self.commit(commit)?;
         Ok(Ended {
             outcome,
@@ -264,6 +246,23 @@ impl Run<'_> {
         Ok(outcome)
     }
 
+    /// Fails the engines whose files were rewritten since without what this run has set up: it is lost at their next start.
+    fn look_again(&mut self, outcome: &mut verify::Outcome) -> Result<(), Error> {
+        let host = self.context.host;
+        while let Some(lost) = still_written::first_lost(host, &self.journal.changes)? {
+            let path = lost.path.clone();
+            let mut engines = self.plan.engines.iter();
+            let Some((engine, _)) = engines.find(|(engine, _)| engine.owns(&path)) else {
+                return Err(Error::config(&path, ConfigFault::Meanwhile));
+            };
+            let name = engine.facts().name.clone();
+            let file = path.display().to_string();
+            self.go_on_without(&name, Error::engine(&name, EngineFault::Rewritten { file }))?;
+            outcome.leave_out(&name);
+        }
+        Ok(())
+    }
+
     /// Rolls back the engine that failed and goes on with the others. Fails with the cause if the
     /// whole run must be rolled back.
     fn go_on_without(&mut self, name: &str, cause: Error) -> Result<(), Error> {
@@ -282,7 +281,10 @@ impl Run<'_> {
             let remaining = roll_back_engine(&self.context, &mut **engine, &self.journal);
             let is_back = |c: &Change| {
                 let current = change_io::current(host, c);
-                current.is_ok_and(|current| current == c.before)
+                // What somebody else has written since is not ours to put back.
+                current.is_ok_and(|current| {
+                    current == c.before || !still_written::is_in(c, current.as_deref())
+                })
             };
             let mut its = self.journal.changes.iter().filter(|c| engine.owns(&c.path));
             if !its.all(is_back) {

@@ -1,7 +1,10 @@
 //! Judges the report of the probe in a container.
 
 use ::probe_report::{DriverAnswers, NotVerified, Report, ReportedNode};
+use gpu_inject::policy::PATH;
 use serde::Serialize;
+
+use crate::engines::engine::Gets;
 
 /// A report of the probe: one line of its output.
 #[derive(Clone, Debug)]
@@ -95,8 +98,8 @@ impl ProbeReport {
         }
     }
 
-    /// What is wrong with the container, if anything. `gets`: whether it should get GPUs.
-    pub fn fault(&self, gets: bool) -> Option<String> {
+    /// What is wrong with the container, if anything. `gets`: what it should get.
+    pub fn fault(&self, gets: Gets) -> Option<String> {
         let leaked = &self.0.denied.leaked;
         if !leaked.is_empty() {
             let some: Vec<String> = leaked.iter().take(4).map(u64::to_string).collect();
@@ -115,8 +118,16 @@ impl ProbeReport {
         }
         let has_cuda = self.0.libraries.iter().any(|l| l.name == "libcuda.so.1");
         match (gets, has_cuda) {
-            (true, false) => Some("libcuda.so.1 is not in the container's ld.so.cache".into()),
-            (false, true) => Some("a container that asks for nothing gets the driver".into()),
+            (Gets::Gpus, false) => {
+                Some("libcuda.so.1 is not in the container's ld.so.cache".into())
+            }
+            (Gets::Nothing, true) => {
+                Some("a container that asks for nothing gets the driver".into())
+            }
+            (Gets::NothingByPolicy, true) => Some(format!(
+                "the policy is not in force: a container that {PATH} does not let have GPUs gets {}; an engine with a copy of /etc from before reads it after a restart",
+                self.open_gpus()
+            )),
             _ => None,
         }
     }
@@ -147,7 +158,7 @@ mod tests {
     #[test]
     fn only_gpu_nodes_that_can_be_opened_count() {
         assert_eq!(report(|_| ()).open_gpus(), 2);
-        assert_eq!(report(|_| ()).fault(true), None);
+        assert_eq!(report(|_| ()).fault(Gets::Gpus), None);
         assert_eq!(report(|_| ()).libraries()[0].path, "/lib/libcuda.so.1");
     }
 
@@ -155,12 +166,19 @@ mod tests {
     fn each_fault_of_a_report_is_described() {
         let wrong = |gets, change: fn(&mut Value)| report(change).fault(gets).unwrap_or_default();
         assert!(
-            wrong(true, |s| s["denied"]["leaked"] = json!([3]))
+            wrong(Gets::Gpus, |s| s["denied"]["leaked"] = json!([3]))
                 .contains("1 GPUs it was not given: minor 3")
         );
-        assert!(wrong(true, |s| s["libraries"][0]["exists"] = json!(false)).contains("not there"));
-        assert!(wrong(true, |s| s["libraries"] = json!([])).contains("libcuda.so.1"));
-        assert!(wrong(false, |_| ()).contains("asks for nothing"));
+        assert!(
+            wrong(Gets::Gpus, |s| s["libraries"][0]["exists"] = json!(false)).contains("not there")
+        );
+        assert!(wrong(Gets::Gpus, |s| s["libraries"] = json!([])).contains("libcuda.so.1"));
+        assert!(wrong(Gets::Nothing, |_| ()).contains("asks for nothing"));
+        let not_in_force = wrong(Gets::NothingByPolicy, |_| ());
+        assert!(
+            not_in_force.contains("the policy is not in force"),
+            "{not_in_force}"
+        );
     }
 
     #[test]

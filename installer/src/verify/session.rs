@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engines::engine::{Case, Probe};
+use crate::engines::engine::{Case, Gets, Probe};
 use crate::engines::probe_image;
 use crate::error::Error;
 use crate::error::program_fault::ProgramFault;
@@ -109,7 +109,7 @@ impl<'a> ProbeSession<'a> {
             let line = match &loaded {
                 Ok(()) => {
                     let patience = patience.at_least(each);
-                    look.first(host, &case, hold && case.gets, patience)
+                    look.first(host, &case, hold && case.gets == Gets::Gpus, patience)
                 }
                 Err(e) => Err(e.clone()),
             };
@@ -251,7 +251,10 @@ impl Drop for ProbeSession<'_> {
 
 impl Look {
     fn new(engine: &str, case: &Case, gpus: usize) -> Self {
-        let expected = if case.gets { gpus } else { 0 };
+        let expected = match case.gets {
+            Gets::Gpus => gpus,
+            Gets::Nothing | Gets::NothingByPolicy => 0,
+        };
         Self {
             verified: Verified::nothing(engine, case, expected),
             not_verified: None,
@@ -350,7 +353,7 @@ mod tests {
                 cases: vec![Case {
                     how: "--gpus all".into(),
                     argv: sh(&format!("touch container; {container}; rm container")),
-                    gets: true,
+                    gets: Gets::Gpus,
                 }],
                 leftovers: vec![sh("rm container")],
                 unload: vec![sh("rm image")],

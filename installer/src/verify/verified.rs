@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::driver::{self, OnHost};
 use super::probe_report::{DenialCounts, ImageLibrary, ProbeReport};
-use crate::engines::engine::Case;
+use crate::engines::engine::{Case, Gets};
 
 /// The result of one container.
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +62,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Removes the results of an engine that was rolled back since.
+    pub fn leave_out(&mut self, engine: &str) {
+        self.verified.retain(|v| v.engine != engine);
+        self.not_verified.retain(|n| n.engine != engine);
+    }
+
     /// Whether a container failed.
     pub fn is_bad(&self) -> bool {
         let is_bad = |v: &Verified| !v.ok || v.loss().is_some() || v.driver_trouble.is_some();
@@ -126,13 +132,13 @@ impl Verified {
         }
     }
 
-    pub(super) fn judge(&mut self, report: &ProbeReport, gets: bool, on_host: OnHost) {
+    pub(super) fn judge(&mut self, report: &ProbeReport, gets: Gets, on_host: OnHost) {
         let wrong = report.fault(gets);
         self.ran = true;
         self.gpus = report.open_gpus();
         self.libraries = report.libraries();
         self.denied = report.denied();
-        self.driver = report.driver().cloned().filter(|_| gets);
+        self.driver = report.driver().cloned().filter(|_| gets == Gets::Gpus);
         let trouble = |d| driver::trouble(d, on_host);
         self.driver_trouble = self.driver.as_ref().and_then(trouble);
         self.ok = wrong.is_none() && self.gpus == self.expected;
@@ -141,7 +147,7 @@ impl Verified {
                 None => format!("{} others refused", self.denied.refused),
                 Some(why) => format!("others not tried: {why}"),
             };
-            if !gets && self.gpus == 0 {
+            if gets != Gets::Gpus && self.gpus == 0 {
                 return format!("no GPU, {denied}");
             }
             let libraries = self.libraries.len();
@@ -156,7 +162,12 @@ impl Verified {
 
     pub(super) fn compare_after_reload(&self, again: &ProbeReport) -> Reload {
         let gpus = again.open_gpus();
-        if gpus == self.gpus && again.fault(self.expected > 0).is_none() {
+        let gets = if self.expected > 0 {
+            Gets::Gpus
+        } else {
+            Gets::Nothing
+        };
+        if gpus == self.gpus && again.fault(gets).is_none() {
             return Reload::Ok;
         }
         Reload::Failed(format!(

@@ -421,6 +421,11 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("policy-invalid", Base::Debian, |h| {
         h.write(POLICY, "[nvidia-container-cli\n");
     }),
+    ("policy-gone", Base::Debian, |h| {
+        let strict = "accept-nvidia-visible-devices-envvar-when-unprivileged = false\n";
+        h.write("var/lib/gpu-container/policy.toml", strict);
+        let _ = fs::remove_file(h.path(POLICY));
+    }),
     ("runtime-turned-off", Base::Debian, |h| {
         h.write("etc/gpu-container-runtime.off", "");
     }),

@@ -36,6 +36,7 @@ const CALLERS: [(&str, &[&str]); 13] = [
             "files::user_output",
             "transaction::change_io",
             "transaction::journal",
+            "transaction::regenerated",
             "transaction::state_file",
         ],
     ),
@@ -58,7 +59,12 @@ const CALLERS: [(&str, &[&str]); 13] = [
     ),
     (
         "crate::transaction::regenerated",
-        &["commands::cdi", "commands::system", "doctor::fix"],
+        &[
+            "commands::cdi",
+            "commands::config",
+            "commands::system",
+            "doctor::fix",
+        ],
     ),
     (
         "gpu_inject::generate::host_files::make_node",

@@ -7,6 +7,7 @@
 //! records what it wrote in its receipt.
 
 mod coming;
+mod last_policy;
 mod others;
 mod write;
 
@@ -113,6 +114,9 @@ fn carry_out(options: &RefreshOptions) -> Result<(), Error> {
     if options.only_wait {
         coming::wait(&root, driver_root);
         return Ok(());
+    }
+    if let Some(text) = last_policy::keep(&root) {
+        say(&text);
     }
     for _ in 0..ROUNDS {
         let before = state(&root, driver_root);

@@ -66,6 +66,19 @@ impl Root {
         })
     }
 
+    /// The tree that a process of the running host has as its root, with the mounts of the process's own namespace.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        // Not made canonical: the link's text is a path in the process's namespace, and following it leads there.
+        let path = PathBuf::from(format!("/proc/{pid}/root"));
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = fcntl::open(&path, flags, Mode::empty()).map_err(io::Error::from)?;
+        Ok(Self {
+            fd: Arc::new(fd),
+            path,
+            failed: Arc::default(),
+        })
+    }
+
     /// Where the tree is on the running host.
     pub fn path(&self) -> &Path {
         &self.path

@@ -9,6 +9,7 @@
 mod file;
 mod keys;
 mod kinds;
+mod last_seen;
 mod mode;
 mod off_switch;
 mod salvage;
@@ -25,6 +26,7 @@ use file::PolicyFile;
 
 pub use keys::{KEYS, Key};
 pub use kinds::is_of_kind;
+pub use last_seen::{LAST_SEEN, LastSeen, command_to_put_back};
 pub use mode::{Level, RuntimeMode};
 pub use off_switch::{OFF_SWITCH, OffSwitch};
 
@@ -147,6 +149,18 @@ impl Policy {
     /// Reads the file of a host's tree. The defaults if it does not exist.
     pub fn load(root: &Root) -> Result<Self, Error> {
         Self::load_from(root, Path::new(PATH))
+    }
+
+    /// Whether it decides as the defaults do.
+    pub fn is_default(&self) -> bool {
+        let usual = Self::default();
+        let compared = Self {
+            path: usual.path.clone(),
+            unknown: Vec::new(),
+            without_effect: Vec::new(),
+            ..self.clone()
+        };
+        compared == usual
     }
 
     /// The file that the environment names: `NVIDIA_CTK_CONFIG_FILE_PATH`, else the one below

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use gpu_inject::policy::{OFF_SWITCH, OffSwitch, RuntimeMode};
+use gpu_inject::policy::{
+    LAST_SEEN, LastSeen, OFF_SWITCH, OffSwitch, PATH, RuntimeMode, command_to_put_back,
+};
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
@@ -13,6 +15,7 @@ use crate::model::setup_options::SetupOptions;
 
 pub const CHECKS: Checks = &[
     ("policy-invalid", invalid),
+    ("policy-gone", gone),
     ("runtime-turned-off", turned_off),
     ("policy-root", root),
     ("policy-csv", csv),
@@ -21,6 +24,7 @@ pub const CHECKS: Checks = &[
 ];
 
 pub const REMEDIES: Remedies = &[
+    ("policy-gone", put_back),
     ("policy-root", right_root),
     ("no-low-level-runtime", name_one),
     ("ldconfig-path", name_ldconfig),
@@ -42,6 +46,15 @@ const MORE_DIRS: [&str; 5] = [
 
 fn invalid(look: &HostFacts) -> Option<String> {
     look.invalid(look.policy_file())
+}
+
+fn gone(look: &HostFacts) -> Option<String> {
+    (LastSeen::of(look.host.root()) == LastSeen::Gone)
+        .then(|| format!("{PATH} is not there; what stood in it is in {LAST_SEEN}"))
+}
+
+fn put_back(_: &HostFacts, usual: Remedy) -> Remedy {
+    usual.by_any(Some(command_to_put_back()))
 }
 
 fn turned_off(look: &HostFacts) -> Option<String> {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::engines::allowed_way::{AllowedWay, CAPABILITY, SOURCE, TARGET, VARIABLE};
 use crate::engines::dependent::DependentContainer;
-use crate::engines::engine::{Case, Probe, argv};
+use crate::engines::engine::{Case, Gets, Probe, argv};
 use crate::engines::probe_image;
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
@@ -194,7 +195,7 @@ impl Daemon {
     }
 
     /// The command lines that run the built-in image in this containerd.
-    pub fn probe(&self, archive: &Path) -> Probe {
+    pub fn probe(&self, archive: &Path, way: AllowedWay) -> Probe {
         let archive = archive.display().to_string();
         let bare = self.ctr();
         let ctr = [bare.clone(), vec!["-n", NAMESPACE]].concat();
@@ -202,7 +203,12 @@ impl Daemon {
         // Docker's containerd has no nvidia runtime that ctr could name, so we name the shim
         // directly.
         let run: &[&str] = &["run", "--rm", "--runc-binary", &runtime];
-        let ids = ["probe-0", "probe-1"];
+        let ids = ["probe-0", "probe-1", "probe-2"];
+        let ids = if way.denies_variable() {
+            &ids[..]
+        } else {
+            &ids[..2]
+        };
         let emptied = [
             self.state.join(TASKS),
             self.store.join(TASKS),
@@ -219,30 +225,41 @@ impl Daemon {
                 probe_image::AGAIN,
             ]
         };
-        let tidy = |id| {
+        let variable: &[&str] = &["--env", VARIABLE];
+        let mount = format!("type=bind,src={SOURCE},dst={TARGET},options=rbind:ro");
+        let asking: &[&str] = match way {
+            AllowedWay::Variable => variable,
+            AllowedWay::Mount => &["--mount", &mount],
+            AllowedWay::Privileged => &["--cap-add", CAPABILITY, variable[0], variable[1]],
+        };
+        let program = "gpu-container-runtime";
+        let mut cases = vec![
+            Case {
+                how: program.into(),
+                argv: argv(&[&ctr, run, asking, &ends(0)]),
+                gets: Gets::Gpus,
+            },
+            Case {
+                how: Case::PLAIN.into(),
+                argv: argv(&[&ctr, run, &ends(1)]),
+                gets: Gets::Nothing,
+            },
+        ];
+        if way.denies_variable() {
+            cases.push(Case {
+                how: format!("{program} {}", Case::VARIABLE_ALONE),
+                argv: argv(&[&ctr, run, variable, &ends(2)]),
+                gets: Gets::NothingByPolicy,
+            });
+        }
+        let tidy = |id: &str| {
             let task = argv(&[&ctr, &["tasks", "rm", "-f", id]]);
             [task, argv(&[&ctr, &["containers", "rm", id]])]
         };
         Probe {
             load: vec![argv(&[&ctr, &["images", "import", &archive]])],
-            cases: vec![
-                Case {
-                    how: "gpu-container-runtime".into(),
-                    argv: argv(&[
-                        &ctr,
-                        run,
-                        &["--env", "NVIDIA_VISIBLE_DEVICES=all"],
-                        &ends(0),
-                    ]),
-                    gets: true,
-                },
-                Case {
-                    how: Case::PLAIN.into(),
-                    argv: argv(&[&ctr, run, &ends(1)]),
-                    gets: false,
-                },
-            ],
-            leftovers: ids.into_iter().flat_map(tidy).collect(),
+            cases,
+            leftovers: ids.iter().copied().flat_map(tidy).collect(),
             unload: vec![
                 // With --sync, the image's content is removed at once, so that the namespace can be
                 // removed.

@@ -19,6 +19,7 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::allowed_way::AllowedWay;
 use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
@@ -351,7 +352,7 @@ impl Engine for Containerd {
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
         self.layout.settle(host);
-        Some(self.daemon.probe(archive))
+        Some(self.daemon.probe(archive, AllowedWay::of(host)))
     }
 
     fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {

@@ -58,10 +58,13 @@ pub fn installed_version(host: &Host, program: &Path) -> Answer<String> {
 }
 
 impl Client {
-    /// A client for the daemon that listens there.
-    pub fn new(host: &Host, listens: String) -> Self {
+    /// A client for the daemon that listens there. `dockerd` is its program.
+    pub fn new(host: &Host, dockerd: &Path, listens: String) -> Self {
         // Uses an absolute path: /snap/bin comes first on some PATHs, and the docker of the snap cannot see /tmp.
-        let program = host.program("docker");
+        // Docker as an archive has both in one directory.
+        let beside = dockerd.with_file_name("docker");
+        let beside = Some(beside).filter(|p| p.is_absolute() && host.root().exists(p));
+        let program = host.program("docker").or(beside);
         Self {
             program: program.map_or_else(|| "docker".into(), |p| p.display().to_string()),
             host: listens,

@@ -9,8 +9,14 @@ use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Mode, SetupOptions};
 
-/// The path of our drop-in.
+/// The path of our drop-in for the unit of every package of Docker.
 pub const PATH: &str = "/etc/systemd/system/docker.service.d/50-gpusetup.conf";
+/// The path of our drop-in for a unit of that name.
+pub fn path_of(unit_name: &str) -> PathBuf {
+    let dir = Path::new("/etc/systemd/system").join(format!("{unit_name}.d"));
+    dir.join("50-gpusetup.conf")
+}
+
 const HOOK: &str = "nvidia-container-runtime-hook";
 /// The PATH that systemd gives a service that sets none (systemd.exec(5), "Environment").
 const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -60,7 +66,7 @@ pub const GPUS_BY_CDI: (u32, u32) = (28, 2);
 /// The change that adds the drop-in; `None` if dockerd finds our hook, or none is wanted.
 pub fn change(
     host: &Host,
-    unit: &Unit,
+    (unit_name, unit): (&str, &Unit),
     wanted: &SetupOptions,
     version: Option<(u32, u32)>,
 ) -> Result<Option<Change>, Error> {
@@ -78,7 +84,7 @@ pub fn change(
         wanted.names_dir.display(),
         rest.join(":")
     );
-    let path = PathBuf::from(PATH);
+    let path = path_of(unit_name);
     Ok(Some(Change {
         before: host.text(&path)?,
         path,

@@ -14,6 +14,7 @@ pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
 mod health;
+mod installed;
 mod places;
 mod probe;
 mod reload;
@@ -30,10 +31,12 @@ use client::{Client, DaemonInfo};
 use comeback::RetryTimes;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
+use installed::InstalledDocker;
 use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
+use crate::engines::allowed_way::AllowedWay;
 use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
@@ -58,6 +61,8 @@ pub struct Docker {
     /// What `config` contained when it was last read, or why that is not known.
     file: Result<DaemonJson, Error>,
     unit: Unit,
+    /// The name of that unit, which is also its service's.
+    unit_name: String,
     client: Client,
     /// What the daemon reported when it was detected; `None` in a directory tree. It is used for plans only: after a
     /// change, the daemon is queried again.
@@ -74,10 +79,15 @@ pub struct Docker {
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     let mut engines: Vec<Box<dyn Engine>> = Vec::new();
     let ours = [Docker::of_system(host), Docker::of_user(host)];
+    let by_hand = ours[0]
+        .is_none()
+        .then(|| installed::running(host))
+        .flatten();
     for engine in ours.into_iter().flatten() {
         engines.push(Box::new(engine));
     }
     let others = [
+        by_hand,
         rootless::of_others(host),
         snap::find(host),
         desktop::find(host),
@@ -88,9 +98,9 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     engines
 }
 
-fn service_of(user: Option<&User>) -> Service {
+fn service_of(unit_name: &str, user: Option<&User>) -> Service {
     Service {
-        name: "docker.service".into(),
+        name: unit_name.to_owned(),
         manager: match user {
             Some(_) => Manager::SystemdUser,
             None => Manager::Systemd,
@@ -100,7 +110,7 @@ fn service_of(user: Option<&User>) -> Service {
 
 /// Whether no dockerd runs, as its service's manager says. One that somebody started by hand runs
 /// although its service does not.
-fn is_down(host: &Host, user: Option<&User>) -> bool {
+fn is_down(host: &Host, unit_name: &str, user: Option<&User>) -> bool {
     let pid = host.root().read_to_string(PIDFILE).unwrap_or_default();
     // The file of a dockerd that was killed may have the number of another process by now.
     let name = || {
@@ -108,7 +118,7 @@ fn is_down(host: &Host, user: Option<&User>) -> bool {
             .read_to_string(format!("/proc/{}/comm", pid.trim()))
     };
     let by_hand = || name().is_ok_and(|name| name.trim() == "dockerd");
-    service_of(user).is_down(host) && !by_hand()
+    service_of(unit_name, user).is_down(host) && !by_hand()
 }
 
 /// The socket that plain `docker` should use for the user who runs gpusetup: the socket of the user's own Docker if
@@ -139,9 +149,9 @@ pub fn system_data_root(host: &Host) -> Option<PathBuf> {
 
 impl Docker {
     fn of_system(host: &Host) -> Option<Self> {
-        let program = host.program("dockerd")?;
-        let unit = Unit::read(host, "docker.service");
-        Some(Self::new(host, &program, unit, None))
+        let InstalledDocker { program, unit } = InstalledDocker::find(host)?;
+        let started_by = Unit::read(host, &unit);
+        Some(Self::new(host, &program, (unit, started_by), None))
     }
 
     fn of_user(host: &Host) -> Option<Self> {
@@ -156,10 +166,16 @@ impl Docker {
         let program = Some(beside).filter(|p| host.root().exists(p));
         let program = program.or_else(|| host.program("dockerd"));
         let program = program.unwrap_or_else(|| "dockerd".into());
+        let unit = (rootless::UNIT.to_owned(), unit);
         Some(Self::new(host, &program, unit, Some(user)))
     }
 
-    fn new(host: &Host, program: &Path, unit: Unit, user: Option<User>) -> Self {
+    fn new(
+        host: &Host,
+        program: &Path,
+        (unit_name, unit): (String, Unit),
+        user: Option<User>,
+    ) -> Self {
         let config = match (unit.flag("--config-file"), &user) {
             (Some(file), _) => PathBuf::from(file),
             // Without a unit, what runs was started by hand, and is started so again.
@@ -175,13 +191,13 @@ impl Docker {
             None => client::SOCKET.to_owned(),
         };
         let listens = client::listens(&unit, file.as_ref().ok(), &otherwise);
-        let client = Client::new(host, listens);
+        let client = Client::new(host, program, listens);
         let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
             // Not even a question to one that does not run: its socket would start it.
-            let can_answer = host.is_live() && !is_down(host, user.as_ref());
+            let can_answer = host.is_live() && !is_down(host, &unit_name, user.as_ref());
             let info = can_answer.then(|| client.info(host));
             (version.end(), info.unwrap_or(Answer::None))
         });
@@ -205,6 +221,7 @@ impl Docker {
             config,
             file,
             unit,
+            unit_name,
             client,
             info,
             user,
@@ -214,7 +231,7 @@ impl Docker {
     }
 
     fn service(&self) -> Service {
-        service_of(self.user.as_ref())
+        service_of(&self.unit_name, self.user.as_ref())
     }
 
     /// Its version, which decides what must be in its file. In a directory tree without its package the version is
@@ -276,7 +293,12 @@ impl Docker {
         // The hook would have to change device cgroups, which a user has no permission for.
         match self.user {
             Some(_) => Ok(None),
-            None => drop_in::change(host, &self.unit, wanted, self.version.known().copied()),
+            None => drop_in::change(
+                host,
+                (&self.unit_name, &self.unit),
+                wanted,
+                self.version.known().copied(),
+            ),
         }
     }
 
@@ -352,7 +374,7 @@ impl Engine for Docker {
     }
 
     fn owns(&self, path: &Path) -> bool {
-        path == self.config || (self.user.is_none() && path == Path::new(drop_in::PATH))
+        path == self.config || (self.user.is_none() && path == drop_in::path_of(&self.unit_name))
     }
 
     fn read_again(&mut self, host: &Host) {
@@ -370,7 +392,10 @@ impl Engine for Docker {
         }
         let with = |effect: &str| Activated {
             service: self.service(),
-            unit_changes: changes.iter().any(|c| c.path == Path::new(drop_in::PATH)),
+            unit_changes: {
+                let drop_in = drop_in::path_of(&self.unit_name);
+                changes.iter().any(|c| c.path == drop_in)
+            },
             effect: effect.into(),
         };
         if !host.is_live() {
@@ -512,6 +537,7 @@ impl Engine for Docker {
                     // The container itself reports the result.
                     Answer::Unknown(_) => true,
                 },
+            allowed: AllowedWay::of(host),
         };
         Some(probe::of(&self.client, archive, ways))
     }
