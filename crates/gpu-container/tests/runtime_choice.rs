@@ -378,7 +378,11 @@ impl Moment {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// The runtime of a container never changes while it lives.
     #[test]
@@ -395,9 +399,10 @@ proptest! {
         let is_machines = |name: &&str| made.dir_of(name).is_none() && ["runc", "crun"].contains(name);
         prop_assume!(!made.list.iter().any(is_machines));
         prop_assert!(text(&out).starts_with(&format!("{family} of ")), "{}", text(&out));
-        made_by(&place, "root", family);
         for (moment, line) in then {
             moment.begins(&place);
+            // Each time anew, since one of this machine's may have deleted it.
+            made_by(&place, "root", family);
             let out = shim(&place, "gpu-container-runtime", &["one", "two"], &on_root(&place, line));
             let said = text(&out);
             if let Some(dir) = moment.dir_of(family) {
