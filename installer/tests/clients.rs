@@ -101,6 +101,55 @@ fn a_missing_nvidia_container_cli_is_reported() {
 }
 
 #[test]
+fn what_makes_a_client_find_ours_is_said() {
+    const OURS: &str = "/usr/lib/gpu-container/bin/nvidia-container-cli";
+    let conf = "etc/apptainer/apptainer.conf";
+    for (program, name, file) in [
+        ("incusd", "incus", None),
+        ("lxd", "lxd", None),
+        ("lxc-start", "lxc", None),
+        ("enroot", "enroot", None),
+        ("apptainer", "apptainer", Some(conf)),
+        (
+            "singularity",
+            "singularity",
+            Some("etc/singularity/singularity.conf"),
+        ),
+    ] {
+        let tree = tree(program, program, "9.9");
+        tree.write(&OURS[1..], "");
+        tree.write("usr/share/lxc/hooks/nvidia", "");
+        let said = notes(&tree, name);
+        let Some(file) = file else {
+            let link =
+                format!("does not find {OURS}; this serves it: ln -s {OURS} /usr/local/bin/");
+            assert!(said.contains(&link), "{said}");
+            continue;
+        };
+        let line = format!("nvidia-container-cli path = {OURS}");
+        assert!(
+            said.contains(&format!("needs a line in /{file}: {line}")),
+            "{said}"
+        );
+        // As it is shipped, and where it names a program that is not here.
+        for text in [
+            "# nvidia-container-cli path =\n",
+            "nvidia-container-cli path =\n",
+            "nvidia-container-cli path = /gone\n",
+        ] {
+            tree.write(file, text);
+            assert!(notes(&tree, name).contains("needs a line"), "{text}");
+        }
+        tree.write(file, &format!("allow pid ns = yes\n{line}\n"));
+        let said = notes(&tree, name);
+        assert!(
+            said.contains(&format!("runs {OURS}, which is here")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn nerdctl_needs_nvidia_container_cli_before_2_3() {
     let at = |version| notes(&tree("nerdctl", "nerdctl", version), "nerdctl");
     assert!(at("2.2.0").contains("nerdctl run --gpus needs nvidia-container-cli"));

@@ -18,6 +18,7 @@ mod probe;
 mod refresh;
 mod runtime;
 mod start;
+mod user_namespace;
 
 #[cfg(not(target_env = "musl"))]
 use std::alloc::System;

@@ -10,6 +10,7 @@ use crate::edit::toml::{get, parse};
 use crate::engines::cdi_versions;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, NEEDS_SPEC, major_minor};
 use crate::host::Host;
+use crate::model::setup_options::SetupOptions;
 
 /// The program that some of them run.
 const CLI: &str = "nvidia-container-cli";
@@ -44,6 +45,7 @@ struct CliSupport {
     how: String,
     until: Option<String>,
     file: Option<PathBuf>,
+    key: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,20 +158,54 @@ fn needs(host: &Host, row: &ClientRow, version: Option<(u32, u32)>) -> Vec<Strin
         .as_ref()
         .filter(|c| !c.until.as_ref().is_some_and(is_over))
     {
-        let mut missing = Vec::new();
-        if !host.has_program(CLI) {
-            missing.push(CLI.to_owned());
-        }
-        let file = cli.file.iter().filter(|f| !host.root().exists(f));
-        missing.extend(file.map(|f| f.display().to_string()));
-        notes.push(if missing.is_empty() {
-            format!("{} runs {CLI}, which is here", cli.how)
-        } else {
-            format!("{} needs {}, not here", cli.how, missing.join(" and "))
-        });
+        notes.push(cli_note(host, row, cli));
     }
     notes.extend(row.note.clone());
     notes
+}
+
+/// Whether it finds nvidia-container-cli, and what makes it find ours.
+fn cli_note(host: &Host, row: &ClientRow, cli: &CliSupport) -> String {
+    let how = &cli.how;
+    let named = cli.key.as_ref().and_then(|key| named_cli(host, row, key));
+    let is_here = host.has_program(CLI) || named.is_some();
+    let file = cli.file.as_ref().filter(|file| !host.root().exists(file));
+    let mut missing: Vec<String> = file.iter().map(|file| file.display().to_string()).collect();
+    if is_here && missing.is_empty() {
+        let program = named.unwrap_or_else(|| CLI.to_owned());
+        return format!("{how} runs {program}, which is here");
+    }
+    // In no usual place, so that it takes no one else's place by accident.
+    let ours = SetupOptions::default().names_dir.join(CLI);
+    if !is_here && missing.is_empty() && host.root().exists(&ours) {
+        let ours = ours.display();
+        let files = row.files.iter().find(|file| host.root().exists(file));
+        return match (&cli.key, files.or(row.files.first())) {
+            (Some(key), Some(file)) => {
+                format!("{how} needs a line in {file}: {key} = {ours}")
+            }
+            _ => {
+                format!("{how} does not find {ours}; this serves it: ln -s {ours} /usr/local/bin/")
+            }
+        };
+    }
+    if !is_here {
+        missing.insert(0, CLI.to_owned());
+    }
+    format!("{how} needs {}, not here", missing.join(" and "))
+}
+
+/// The program that its configuration names by this key, if that is here.
+fn named_cli(host: &Host, row: &ClientRow, key: &str) -> Option<String> {
+    let file = row.files.iter().find(|file| host.root().exists(file))?;
+    let text = host.root().read_to_string(file).ok()?;
+    let values = text.lines().filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == key).then(|| value.trim().to_owned())
+    });
+    values
+        .last()
+        .filter(|program| !program.is_empty() && host.root().exists(program))
 }
 
 impl Engine for OtherClient {

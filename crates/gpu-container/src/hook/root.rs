@@ -16,6 +16,7 @@ use gpu_inject::live::OwnMounts;
 use gpu_inject::rootfs::Rootfs;
 
 use crate::oci_bundle::HookState;
+use crate::user_namespace::is_mapped;
 use mount_table::MountRoot;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -51,14 +52,6 @@ fn named_or_found(state: &HookState, rootfs_flag: Option<&Path>) -> Result<Rootf
 
 fn is_closed(error: &Error) -> bool {
     matches!(error, Error::Host { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
-}
-
-/// Whether this is a user namespace other than the host's, where root may read everything (`user_namespaces(7)`,
-/// "User and group ID mappings"). If unknown, it counts as the host's.
-fn is_mapped() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let numbers: Vec<&str> = map.split_whitespace().collect();
-    !matches!(numbers[..], [] | ["0", "0", "4294967295"])
 }
 
 /// The only mount that contains mounts of a container. No image can make such mounts before it is started, and a path

@@ -3,8 +3,11 @@
 
 mod cdi_devices;
 mod command_line;
+mod family;
+mod flags;
 mod low_level;
 mod mount_owner;
+mod program_kind;
 
 use std::env;
 use std::ffi::OsString;
@@ -26,13 +29,18 @@ use crate::log::{self, DebugLog};
 use crate::oci_bundle::{ConfigJson, OciBundle};
 pub(crate) use command_line::is_name;
 use command_line::{Call, ProgramName};
-use low_level::{exec, low_level};
+use low_level::{Candidates, exec};
 
 /// Runs the shim; `name` may select a mode or a low-level runtime.
 pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
     let call = Call::read(args);
-    // The container's id is the last argument (runc-create(8)).
-    if let Some(id) = args.last().filter(|_| call.makes_container) {
+    // The ID of a new container is the last argument (runc-create(8)).
+    let id = if call.makes_container {
+        args.last()
+    } else {
+        call.ids.first()
+    };
+    if let Some(id) = id {
         log::about(&id.to_string_lossy());
     }
     let program = ProgramName::by(name);
@@ -57,9 +65,13 @@ fn prepare(call: &Call, program: &ProgramName) -> Result<PathBuf, Error> {
     // The environment may be used, because it is the engine's and never a container's.
     let policy =
         PolicyState::read(|root| Policy::path_in_environment(root, |name| env::var_os(name)));
-    let low_level = low_level(policy.known(), program.low_level.as_ref())?;
+    let candidates = Candidates::of(policy.known(), program.low_level.as_ref());
     // Running containers can be stopped whatever our files look like.
-    if !call.makes_container || is_off(call) {
+    if !call.makes_container {
+        return candidates.for_existing(call);
+    }
+    let low_level = candidates.for_new()?;
+    if is_off(call) {
         return Ok(low_level);
     }
     let known = policy.known();

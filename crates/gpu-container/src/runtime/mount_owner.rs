@@ -1,14 +1,14 @@
 //! Decides who mounts the driver's files: our hook if possible, else the low-level runtime, which
 //! takes several times as long for each mount.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use gpu_inject::oci::ContainerView;
 use gpu_inject::oci::Mounter;
 use gpu_inject::policy::Policy;
 use gpu_inject::{Edits, live};
+
+use super::program_kind::ProgramKind;
 
 const RUNC: &str = "runc";
 const CRUN: &str = "crun";
@@ -40,14 +40,10 @@ pub(super) fn choose(
 }
 
 /// Whether this is runc itself, and not crun under that name: distributions and users install a link or a script
-/// around crun if an engine knows only `runc`. runc is written in Go, whose linker leaves a note near the start of a
-/// program (`cmd/internal/buildid`: within 32 KiB); crun and scripts have none.
+/// around crun if an engine knows only `runc`. runc is written in Go; crun and scripts are not.
 fn is_runc(program: &Path) -> bool {
-    const GO_NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
-    let mut start = Vec::new();
-    let read = File::open(program).and_then(|file| file.take(32 << 10).read_to_end(&mut start));
     let is_named = program.file_name().is_some_and(|name| name == RUNC);
-    is_named && read.is_ok() && start.windows(GO_NOTE.len()).any(|part| part == GO_NOTE)
+    is_named && matches!(ProgramKind::of(program), Ok(ProgramKind::Go))
 }
 
 /// Whether a mount of the user is below one of ours. The hook mounts last, so it would hide the

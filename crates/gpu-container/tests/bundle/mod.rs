@@ -419,6 +419,16 @@ impl RuncBundle {
 
     /// The command that starts the container, as an argument of the command `host`.
     pub(crate) fn command(&self, host: &[&str], below: Below, before: &[&str]) -> Command {
+        let mut command = self.beginning(host, below, before);
+        command
+            .args(["run", "--bundle"])
+            .arg(self.path("bundle"))
+            .arg(&self.id);
+        command
+    }
+
+    /// The same without what is to be done.
+    pub(crate) fn beginning(&self, host: &[&str], below: Below, before: &[&str]) -> Command {
         let mut path = std::env::var("PATH").unwrap();
         if self.path("inner/runc").exists() {
             path = format!("{}:{path}", self.path("inner").display());
@@ -456,9 +466,6 @@ impl RuncBundle {
             .env("PATH", path)
             .arg("--root")
             .arg(self.path("state"))
-            .args(["run", "--bundle"])
-            .arg(self.path("bundle"))
-            .arg(&self.id)
             .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.policy(below));
         command
     }

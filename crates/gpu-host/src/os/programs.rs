@@ -11,3 +11,12 @@ pub const DIRS: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
+
+/// Directories where packages of CRI-O and of Kubernetes distributions keep runtimes for themselves.
+pub const PACKAGED_DIRS: [&str; 5] = [
+    "/usr/libexec/crio",
+    "/var/lib/rancher/k3s/data/current/bin",
+    "/var/lib/rancher/rke2/bin",
+    "/var/lib/k0s/bin",
+    "/snap/microk8s/current/bin",
+];

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gpu_host::programs;
 use gpu_inject::policy::{
     LAST_SEEN, LastSeen, OFF_SWITCH, OffSwitch, PATH, RuntimeMode, command_to_put_back,
 };
@@ -34,15 +35,6 @@ pub const REMEDIES: Remedies = &[
 const LOW_LEVEL: [&str; 3] = ["runc", "crun", "youki"];
 /// Names of the loader's cache writer. Ubuntu's /sbin/ldconfig is a script that starts the other (glibc, debian/).
 const LDCONFIGS: [&str; 2] = ["ldconfig.real", "ldconfig"];
-
-/// Directories where packages of CRI-O and of Kubernetes distributions keep runtimes.
-const MORE_DIRS: [&str; 5] = [
-    "/usr/libexec/crio",
-    "/var/lib/rancher/k3s/data/current/bin",
-    "/var/lib/rancher/rke2/bin",
-    "/var/lib/k0s/bin",
-    "/snap/microk8s/current/bin",
-];
 
 fn invalid(look: &HostFacts) -> Option<String> {
     look.invalid(look.policy_file())
@@ -124,7 +116,10 @@ fn low_level(look: &HostFacts) -> Option<String> {
         if name.starts_with('/') {
             return look.exists(name);
         }
-        look.host.has_program(name) || MORE_DIRS.iter().any(|d| look.exists(format!("{d}/{name}")))
+        look.host.has_program(name)
+            || programs::PACKAGED_DIRS
+                .iter()
+                .any(|d| look.exists(format!("{d}/{name}")))
     };
     (!policy.runtimes.iter().any(is_there))
         .then(|| format!("not found: {}", policy.runtimes.join(", ")))
