@@ -104,7 +104,7 @@ impl Call {
                 (Some(_), "") if arg == "--" => has_flags = false,
                 (None, "log" | "l") => call.log = value(),
                 (None, "root" | "r") => {
-                    call.root = value().filter(|root| !root.as_os_str().is_empty())
+                    call.root = value().filter(|root| !root.as_os_str().is_empty());
                 }
                 (None, "version") => call.asks_version = true,
                 (None, flag) if GLOBAL_WITH_VALUE.contains(&flag) => drop(value()),

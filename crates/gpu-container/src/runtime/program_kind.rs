@@ -62,7 +62,12 @@ mod tests {
         let script = b"#!/bin/sh\nexec crun\n";
         assert_eq!(kind(script), ProgramKind::Script(script.to_vec()));
         assert_eq!(kind(b""), ProgramKind::Script(Vec::new()));
-        let far = [b"\x7fELF".as_slice(), &[0; 40 << 10], b"\x04\0\0\0Go\0\0"].concat();
+        let far = [
+            b"\x7fELF".as_slice(),
+            &vec![0; 40 << 10],
+            b"\x04\0\0\0Go\0\0",
+        ]
+        .concat();
         assert_eq!(kind(&far), ProgramKind::OtherBinary);
         assert!(ProgramKind::of(&dir.path().join("none")).is_err());
     }
