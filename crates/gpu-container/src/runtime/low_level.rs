@@ -31,6 +31,15 @@ pub(super) fn low_level(policy: &Policy, first: Option<&String>) -> Result<PathB
     })
 }
 
+/// A low-level runtime for what has nothing to do with GPUs while none of those that the policy names is installed: one of
+/// the usual names, as for a host without a policy.
+pub(super) fn usual() -> Option<PathBuf> {
+    Policy::default()
+        .runtimes
+        .iter()
+        .find_map(|name| find(name))
+}
+
 /// Executes the low-level runtime. Returns only if that fails.
 pub(super) fn exec(program: PathBuf, args: &[OsString]) -> Result<ExitCode, Error> {
     log::end();
