@@ -510,3 +510,17 @@ fn a_check_that_could_not_look_is_not_among_those_that_passed() {
         host.remove("lib/modules/6.12.9-amd64/modules.dep");
     });
 }
+
+/// A container's start refuses a policy that is longer than this, so doctor does not take it for sound.
+#[test]
+fn a_policy_longer_than_a_start_reads_is_a_problem() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    for (length, is_problem) in [(1 << 20, false), ((1 << 20) + 1, true)] {
+        host.write(POLICY, &format!("#{}", "x".repeat(length - 1)));
+        let (document, _) = host.doctor(&[]);
+        let found = document["problems"].to_string().contains("policy-invalid");
+        assert_eq!(found, is_problem, "{length}");
+    }
+}

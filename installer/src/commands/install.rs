@@ -179,7 +179,8 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         ));
     } else {
         let screen = Screen::output(common.plain);
-        let words = last_words(&plan, request.restart, host.is_live());
+        let words = plan::to_take_effect(&plan).filter(|_| !request.restart && host.is_live());
+        let words = words.map_or(String::new(), |words| format!(" {words}"));
         let taken = progress::elapsed(started);
         let done = last_line(&ended, &taken);
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
@@ -265,21 +266,6 @@ fn about(engine: &dyn Engine, activation: &Activation, restart: bool) -> String 
         _ => "no restart".to_owned(),
     };
     format!("{version:<10}  {what}")
-}
-
-/// The commands that the user must run for the changes to take effect.
-fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
-    if restarted || !live || plan.services().is_empty() {
-        return String::new();
-    }
-    let services = plan.services();
-    let commands = services.iter().map(|s| s.restart_command().join(" "));
-    let mut commands: Vec<String> = commands.collect();
-    // Without daemon-reload, systemd would restart the unit as it read it before.
-    if !plan.reloads().is_empty() {
-        commands.insert(0, "systemctl daemon-reload".into());
-    }
-    format!(" For it to take effect: {}.", commands.join(" && "))
 }
 
 /// The commands to run next, each on its own line so that it can be copied.

@@ -17,4 +17,5 @@ pub mod started_restart;
 pub mod state_file;
 pub mod states;
 pub mod stored;
+mod unread;
 mod verification;

@@ -1,7 +1,6 @@
 //! Carries out a plan as a transaction: makes all of its changes, or none; or, of several engines, none for one that fails.
 
 use crate::error::Error;
-use crate::error::config_fault::ConfigFault;
 use crate::error::engine_fault::EngineFault;
 use crate::error::invocation::Invocation;
 use crate::error::still_down::{self, StillDown};
@@ -16,7 +15,7 @@ use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::{roll_back, roll_back_engine, way_on};
 use crate::transaction::states::{RunState, States};
 use crate::transaction::verification::verify_all;
-use crate::transaction::{change_io, checked_before, preflight};
+use crate::transaction::{change_io, checked_before, preflight, unread};
 use crate::verify;
 
 /// What a run does besides writing files.
@@ -46,25 +45,30 @@ pub enum RollbackScope {
 pub fn apply(context: &RunContext, plan: &mut Plan, how: RunOptions) -> Result<Ended, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
     let restarts = how.restart;
-    carry_out(context, plan, &earlier, how, |plan, journal| {
-        let mut receipt = earlier.clone();
-        receipt.add(Receipt {
-            version: env!("CARGO_PKG_VERSION").into(),
-            changes: journal.changes.clone(),
-            directories: journal.directories.clone(),
-            attributes: journal.attributes.clone(),
-            services: plan.services(),
-            asked: plan.recorded_options(),
-            ..Receipt::default()
-        });
-        receipt.note_starts(context.host, &journal.begun);
-        receipt.note_reading(context.host, &plan.services(), restarts);
-        receipt.note_time(journal.changes.iter().map(|c| &c.path));
-        Commit {
-            receipt: Some(receipt),
-            directories: Vec::new(),
-        }
-    })
+    carry_out(
+        context,
+        plan,
+        &earlier,
+        how,
+        |mut receipt, plan, journal| {
+            receipt.add(Receipt {
+                version: env!("CARGO_PKG_VERSION").into(),
+                changes: journal.changes.clone(),
+                directories: journal.directories.clone(),
+                attributes: journal.attributes.clone(),
+                services: plan.services(),
+                asked: plan.recorded_options(),
+                ..Receipt::default()
+            });
+            receipt.note_starts(context.host, &journal.begun);
+            receipt.note_reading(context.host, &plan.services(), restarts);
+            receipt.note_time(journal.changes.iter().map(|c| &c.path));
+            Commit {
+                receipt: Some(receipt),
+                directories: Vec::new(),
+            }
+        },
+    )
 }
 
 /// Records in the receipt the options of a plan that has no changes. Does nothing if there is no
@@ -88,7 +92,7 @@ pub fn undo(
     receipt: &Receipt,
     how: RunOptions,
 ) -> Result<Ended, Error> {
-    carry_out(context, plan, receipt, how, |_, _| Commit {
+    carry_out(context, plan, receipt, how, |_, _, _| Commit {
         receipt: None,
         directories: receipt.directories.clone(),
     })
@@ -106,7 +110,7 @@ pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
         scope: RollbackScope::Run,
     };
     let mut plan = Plan::of_file(change);
-    carry_out(context, &mut plan, &receipt, how, |_, _| Commit {
+    carry_out(context, &mut plan, &receipt, how, |_, _, _| Commit {
         receipt: earlier,
         directories: Vec::new(),
     })
@@ -130,29 +134,35 @@ fn carry_out(
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
-    commit: impl FnOnce(&Plan, &Journal) -> Commit,
+    commit: impl FnOnce(Receipt, &Plan, &Journal) -> Commit,
 ) -> Result<Ended, Error> {
-    if how.restart {
-        plan.ensure_containers_are_known()?;
-    }
     let engines = plan.engines.iter().map(|(e, _)| e.facts().name.clone());
     let states = States::new(engines);
     let mut run = Run {
         context: *context,
         journal: Journal::new(context.host, &plan.changes, receipt)?,
+        receipt: receipt.clone(),
         plan,
         how,
         states,
         down: Vec::new(),
         left: Vec::new(),
+        taken_out: Vec::new(),
     };
     let ended = run.carry_out(commit);
     ended.map_err(|cause| run.failed(cause))
 }
 
+/// Said of an engine that did not come back with what earlier runs wrote.
+const UNREAD_TAKEN_OUT: &str = "what an earlier run had written for it is taken out again";
+/// Said of one that runs with that, and fails otherwise, or came back when it was started once more.
+const UNREAD_READ: &str = "it runs with what an earlier run had written for it";
+
 struct Run<'a> {
     context: RunContext<'a>,
     plan: &'a mut Plan,
+    /// What earlier runs have done.
+    receipt: Receipt,
     how: RunOptions,
     journal: Journal,
     states: States,
@@ -160,12 +170,14 @@ struct Run<'a> {
     down: Vec<StillDown>,
     /// What is left to do by hand for engines that were rolled back and do not run as before.
     left: Vec<String>,
+    /// Engines out of whose files what earlier runs wrote was taken again.
+    taken_out: Vec<String>,
 }
 
 impl Run<'_> {
     fn carry_out(
         &mut self,
-        commit: impl FnOnce(&Plan, &Journal) -> Commit,
+        commit: impl FnOnce(Receipt, &Plan, &Journal) -> Commit,
     ) -> Result<Ended, Error> {
         self.ensure_possible()?;
         self.write()?;
@@ -183,8 +195,13 @@ impl Run<'_> {
 
     /// The preflight checks.
     fn ensure_possible(&mut self) -> Result<(), Error> {
+        while self.how.restart
+            && let Some((name, unknown)) = self.plan.unknown_containers()
+        {
+            self.go_on_without(&name, unknown)?;
+        }
         for change in &self.plan.changes {
-            ensure_as_planned(self.context.host, change)?;
+            preflight::ensure_as_planned(self.context.host, change)?;
             let is_known = self.journal.attributes.contains_key(&change.path);
             preflight::ensure_writable(self.context.host, change, is_known)?;
         }
@@ -205,7 +222,7 @@ impl Run<'_> {
         for change in &self.plan.changes {
             self.context.signals.ensure_none()?;
             // Check again, since time has passed since the preflight checks.
-            ensure_as_planned(self.context.host, change)?;
+            preflight::ensure_as_planned(self.context.host, change)?;
             self.journal.make(self.context.host, change)?;
         }
         if !self.plan.changes.is_empty() {
@@ -267,19 +284,32 @@ impl Run<'_> {
     /// Rolls back the engine that failed and goes on with the others. Fails with the cause if the
     /// whole run must be rolled back.
     fn go_on_without(&mut self, name: &str, cause: Error) -> Result<(), Error> {
-        let is_alone = self.how.scope == RollbackScope::Run || self.plan.engines.len() < 2;
-        let at = self.plan.position(name).filter(|_| !is_alone);
-        let one = at.and_then(|at| self.plan.engines.get_mut(at));
-        let Some((engine, _)) = one.filter(|_| !matches!(cause, Error::Interrupted)) else {
+        let is_begun = self.states.of_run() > RunState::Planned;
+        let is_alone = self.how.scope == RollbackScope::Run
+            || self.plan.engines.len() < 2
+            || !self.plan.has_work_besides(name);
+        let is_restarted = self.journal.begun.iter().any(|s| s.engine == name);
+        let has_unread = is_restarted && self.plan.unread.contains_key(name);
+        let is_over = is_alone && !has_unread || matches!(cause, Error::Interrupted);
+        let Some(at) = self.plan.position(name).filter(|_| !is_over) else {
             return Err(cause);
         };
-        if self.plan.changes.iter().all(|c| engine.owns(&c.path)) {
-            return Err(cause);
-        }
         let host = self.context.host;
-        self.context.progress.failed(&cause.to_string());
-        if self.states.of_run() > RunState::Planned {
-            let remaining = roll_back_engine(&self.context, &mut **engine, &self.journal);
+        if !is_alone {
+            self.context.progress.failed(&cause.to_string());
+        }
+        let mut more = None;
+        let has_changed = {
+            let (engine, _) = &self.plan.engines[at];
+            let mut changes = self.journal.changes.iter();
+            changes.any(|c| engine.owns(&c.path))
+        };
+        if has_unread && !has_changed && self.states.of(name) >= RunState::Activated {
+            // Another restart would put nothing back.
+            more = Some(UNREAD_READ);
+        } else if is_begun {
+            let (engine, _) = &mut self.plan.engines[at];
+            let mut remaining = roll_back_engine(&self.context, &mut **engine, &self.journal);
             let is_back = |c: &Change| {
                 let current = change_io::current(host, c);
                 current.is_ok_and(|current| current == c.before)
@@ -289,20 +319,65 @@ impl Run<'_> {
                 // The rollback of the whole run tries again, and says what is left.
                 return Err(cause);
             }
-            self.journal.leave_out(&**engine);
-            self.journal.store(host)?;
+            if has_unread && remaining.left.is_empty() && !has_changed {
+                more = Some(UNREAD_READ);
+            } else if has_unread
+                && !remaining.left.is_empty()
+                && let Some(without) = self.take_unread_out(at)
+            {
+                remaining = without;
+                more = Some(UNREAD_TAKEN_OUT);
+            }
             self.down.extend(remaining.down);
             self.left.extend(remaining.left);
-        } else {
-            self.journal.leave_out(&**engine);
         }
-        self.plan.leave_out_failed(name, &cause);
+        let (engine, _) = &self.plan.engines[at];
+        self.journal.leave_out(&**engine);
+        if is_begun {
+            self.journal.store(host)?;
+        }
         self.states.leave_out(name);
+        if is_alone {
+            return Err(cause);
+        }
+        self.plan.leave_out_failed(name, &cause, more);
         Ok(())
     }
 
-    fn commit(&mut self, commit: impl FnOnce(&Plan, &Journal) -> Commit) -> Result<(), Error> {
-        let commit = commit(self.plan, &self.journal);
+    /// Takes out of an engine's files what earlier runs wrote and it has never read, since it does not come back with
+    /// that, and starts it again. `None` if it does not come back without that either; then its files are as they were.
+    fn take_unread_out(&mut self, at: usize) -> Option<Remaining> {
+        let (engine, activation) = &mut self.plan.engines[at];
+        let name = engine.facts().name.clone();
+        let service = activation.service()?.clone();
+        let changes = self.plan.unread.remove(&name)?;
+        self.context.progress.warn(&format!(
+            "{name}: what an earlier run has written may be why, so that is taken out"
+        ));
+        let taken = unread::take_out(
+            &self.context,
+            &mut **engine,
+            &service,
+            &changes,
+            (&mut self.journal, &mut self.receipt),
+        );
+        match taken {
+            Ok(remaining) => {
+                self.taken_out.extend(remaining.is_some().then_some(name));
+                remaining
+            }
+            Err(left) => {
+                self.left.extend(left);
+                None
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        commit: impl FnOnce(Receipt, &Plan, &Journal) -> Commit,
+    ) -> Result<(), Error> {
+        let commit = commit(self.receipt.clone(), self.plan, &self.journal);
         self.journal.commit = Some(commit.clone());
         if let Err(e) = self.journal.store(self.context.host) {
             // The file may be in place although syncing its directory failed. `recover` decides by the state on disk,
@@ -382,17 +457,14 @@ impl Run<'_> {
             return Error::RollbackIncomplete { cause, left };
         }
         limits::end();
+        if down.is_empty() && !self.taken_out.is_empty() {
+            let engines = std::mem::take(&mut self.taken_out);
+            return Error::TakenOut { cause, engines };
+        }
         if down.is_empty() {
             return Error::RolledBack(cause);
         }
         let cause = Some(cause);
         Error::ContainersDown { cause, down }
     }
-}
-
-fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
-    if change_io::current(host, change)? == change.before {
-        return Ok(());
-    }
-    Err(Error::config(&change.path, ConfigFault::Meanwhile))
 }

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::containers::running;
+use super::containers::up;
 use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
@@ -117,7 +117,7 @@ impl<'a> Comeback<'a> {
     /// Those that do not run and can be tried. If it is not known which run, a successful
     /// `docker start` counts: it also succeeds for a container that runs.
     fn to_start(&self) -> Vec<&'a str> {
-        let now = running(self.host, self.client);
+        let now = up(self.host, self.client);
         let runs = |name: &str, attempt: &Attempt| match &now {
             Answer::Known(now) => now.iter().any(|n| n == name),
             Answer::None | Answer::Unknown(_) => attempt.has_started && attempt.failed.is_none(),
@@ -172,6 +172,9 @@ impl<'a> Comeback<'a> {
     fn why_ended(&self, name: &str) -> String {
         match self.end_of(name).as_deref().and_then(|e| e.split_once(' ')) {
             Some(("exited", code)) => format!("it started, and ended with exit code {code}"),
+            Some(("restarting", code)) => {
+                format!("it ends again and again, with exit code {code}")
+            }
             _ => "docker says no reason".to_owned(),
         }
     }
