@@ -18,7 +18,8 @@ use crate::render::plan;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::ended::Ended;
-use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::transaction::run;
+use crate::transaction::steps::{RollbackScope, RunOptions};
 
 /// How many explanations are shown.
 const CANDIDATES: usize = 3;

@@ -24,7 +24,8 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::transaction::run;
+use crate::transaction::steps::{RollbackScope, RunOptions};
 use crate::verify::{Outcome, Unverified};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
@@ -132,7 +133,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         run::note(host, &plan)?;
         // Those that fail are shown already.
         let has_skipped = !plan.skipped.is_empty();
-        plan.leave_out_down();
+        plan.leave_out_down(&[]);
         let ended = Ended {
             outcome: Outcome {
                 not_verified: not_verified(&plan, request.restart),
@@ -172,6 +173,8 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let started = Instant::now();
     let mut ended = run::apply(&session.context(), &mut plan, how)?;
     ended.left_earlier = session.left_of_earlier_run().to_vec();
+    plan.leave_out_down(&ended.outcome.engines_not_verified());
+    ended.skipped.clone_from(&plan.skipped);
     if common.json {
         stdio::result(&format!(
             "{}\n",

@@ -21,7 +21,8 @@ use crate::terminal::{prompt, stdio};
 use crate::transaction::ended::Ended;
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, RollbackScope, RunOptions};
+use crate::transaction::run;
+use crate::transaction::steps::{RollbackScope, RunOptions};
 use crate::verify::Unverified;
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";

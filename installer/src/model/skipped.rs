@@ -30,16 +30,16 @@ impl Skipped {
             engine: engine.to_owned(),
             reason: SkipReason::Failed,
             why: more.map_or(why.clone(), |more| format!("{why}; {more}")),
-            fix: cause.fix().map(of_engine),
+            fix: cause.fix().map(|fix| of_engine(&fix)),
         }
     }
 }
 
 /// Without the end that says that nothing was changed: that is so of this engine, and not of the run.
-fn of_engine(fix: String) -> String {
+fn of_engine(fix: &str) -> String {
     let ends = [". Nothing was changed.", "; nothing was changed"];
     let short = ends.iter().find_map(|end| fix.strip_suffix(end));
-    short.map_or(fix.clone(), str::to_owned)
+    short.unwrap_or(fix).to_owned()
 }
 
 /// Whether an engine was skipped before or after the run tried to set it up.

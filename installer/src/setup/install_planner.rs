@@ -146,6 +146,8 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
 fn is_of_engine(cause: &Error) -> bool {
     use ConfigFault::{OtherRuntime, UnfitRuntime};
     match cause {
+        // Root may.
+        denied if denied.is_denied() => false,
         Error::Config { fault, .. } => !matches!(fault, OtherRuntime { .. } | UnfitRuntime { .. }),
         Error::File { .. } | Error::Engine { .. } => true,
         _ => false,

@@ -16,6 +16,7 @@ pub mod run;
 pub mod started_restart;
 pub mod state_file;
 pub mod states;
+pub mod steps;
 pub mod stored;
 mod unread;
 mod verification;

@@ -123,10 +123,18 @@ impl Plan {
         self.skipped.push(skipped);
     }
 
-    /// Notes the engines that fail although nothing has to be written for them.
-    pub fn leave_out_down(&mut self) {
+    /// Notes the engines that fail, and for which this run neither writes anything nor does a restart. `said` are those of
+    /// which that is said already.
+    pub fn leave_out_down(&mut self, said: &[&str]) {
         for down in &self.state.down {
-            if self.skipped.iter().all(|s| s.engine != down.engine) {
+            let mut engines = self.engines.iter();
+            let is_its = engines.any(|(e, a)| {
+                let is_written = self.changes.iter().any(|c| e.owns(&c.path));
+                e.facts().name == down.engine && (is_written || a.service().is_some())
+            });
+            let is_said = self.skipped.iter().any(|s| s.engine == down.engine)
+                || said.contains(&down.engine.as_str());
+            if !is_its && !is_said {
                 self.skipped.push(Skipped {
                     engine: down.engine.clone(),
                     reason: SkipReason::DoesNotRun,

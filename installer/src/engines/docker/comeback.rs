@@ -257,6 +257,27 @@ mod tests {
         assert_eq!(down, [("bad".to_owned(), reason)]);
     }
 
+    /// `docker ps` alone counts it as running between two of its ends.
+    #[test]
+    fn one_that_ends_again_and_again_is_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "case \"$3 $*\" in\n\
+             ps*filter*) echo up ;;\n\
+             ps*) echo up; echo loop ;;\n\
+             inspect*) echo restarting 1 ;;\n\
+             esac\n";
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        let client = Client::by(&docker(dir.path(), script));
+        let names = ["up", "loop"].map(str::to_owned);
+        let down = start_again(&host, &client, &names, QUICK);
+        let pairs: Vec<(&str, &str)> = down
+            .iter()
+            .map(|d| (d.container.as_str(), d.why.as_str()))
+            .collect();
+        let reason = "it ends again and again, with exit code 1";
+        assert_eq!(pairs, [("loop", reason)]);
+    }
+
     /// Docker starts those with a restart policy itself, which takes a moment.
     #[test]
     fn nothing_is_started_that_docker_starts_itself() {

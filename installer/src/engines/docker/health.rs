@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, DaemonInfo};
 use super::daemon_json::DaemonJson;
+use super::reload;
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
@@ -86,25 +87,15 @@ pub fn disagrees(file: &DaemonJson, info: &DaemonInfo) -> Option<String> {
         .then(|| format!("its default runtime is {is:?}, not {default:?} as in {place}"))
 }
 
-/// Whether our runtime is the daemon's default, and neither its file nor a flag of its unit says so. A reload does not
-/// take that back.
-pub fn has_our_default(file: &DaemonJson, unit: &Unit, info: &DaemonInfo) -> bool {
-    let ours = SetupOptions::default().runtime_name;
-    let in_file = file.get(&["default-runtime"]).and_then(|d| d.as_str());
-    info.default_runtime == ours
-        && in_file != Some(ours.as_str())
-        && unit.where_is("--default-runtime").is_none()
-}
-
 /// What of ours the daemon has that is neither in its file nor given by a flag of its unit; `None` if it has nothing.
 pub fn has_more(host: &Host, file: &DaemonJson, unit: &Unit, info: &DaemonInfo) -> Option<String> {
     let wanted = SetupOptions::default();
     let name = &wanted.runtime_name;
-    if has_our_default(file, unit, info) {
+    if reload::keeps_our_default(file, unit, info) {
         return Some(format!("runtime {name:?} is still its default"));
     }
-    let is_ours = |path: &&String| wanted.is_our_shim(host, path);
-    let knows = info.runtimes.get(name).filter(is_ours).is_some();
+    let path = info.runtimes.get(name);
+    let knows = path.is_some_and(|path| wanted.is_our_shim(host, path));
     let is_in_file = file.get(&["runtimes", name]).is_some();
     (knows && !is_in_file && unit.where_is("--add-runtime").is_none())
         .then(|| format!("it still knows runtime {name:?}"))

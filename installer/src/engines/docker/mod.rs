@@ -393,7 +393,7 @@ impl Engine for Docker {
                 && reload::is_enough(changes, &self.unit, info)
                 && !self
                     .file()
-                    .is_some_and(|f| health::has_our_default(f, &self.unit, info))
+                    .is_some_and(|f| reload::keeps_our_default(f, &self.unit, info))
                 && drop_in::is_started_with(host, &self.unit, &self.pidfile())
         };
         match &self.info {
