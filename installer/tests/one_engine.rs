@@ -28,8 +28,10 @@ fn document(running: &Running, args: &[&str], code: i32) -> Value {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-/// What can be wrong with docker's file.
-const BROKEN: [(&str, fn(&Running)); 4] = [
+/// A way to break docker's file: what is wrong with it then, and what does it.
+type Break = (&'static str, fn(&Running));
+
+const BROKEN: [Break; 4] = [
     ("no JSON", |r| r.host.write(DAEMON_JSON, "{,}")),
     ("a runtime list of the wrong kind", |r| {
         r.host.write(DAEMON_JSON, "{\"runtimes\": 7}");
