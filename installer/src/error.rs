@@ -211,6 +211,16 @@ pub enum Error {
     /// A step failed, and everything was rolled back.
     #[error("{0}")]
     RolledBack(#[source] Box<Error>),
+    /// A step failed, everything of this run was rolled back, and also what earlier runs had written for these engines,
+    /// which did not come back with that.
+    #[error("{cause}")]
+    TakenOut {
+        /// What failed.
+        #[source]
+        cause: Box<Error>,
+        /// Names of the engines.
+        engines: Vec<String>,
+    },
     /// The user, or another process, asked this process to end.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -279,7 +289,7 @@ impl Error {
             Self::Program { line, fault } => return fault.fix(line),
             Self::Engine { engine, fault } => return fault.fix(engine),
             Self::Inject(error) => return core_fix::of(error),
-            Self::RolledBack(cause) => return cause.fix(),
+            Self::RolledBack(cause) | Self::TakenOut { cause, .. } => return cause.fix(),
             Self::RollbackIncomplete { left, .. } => format!("by hand: {}", left.join("; ")),
             Self::ContainersDown { down, .. } => still_down::start_command(down),
             Self::Locked { .. } => "wait until it is done, then run this again".into(),
@@ -350,7 +360,7 @@ impl Error {
             Self::RollbackIncomplete { .. } | Self::StillNamed { .. } => Exit::RollbackIncomplete,
             Self::ContainersDown { .. } => Exit::ContainersDown,
             Self::Interrupted => Exit::Interrupted,
-            Self::RolledBack(cause) => cause.exit(),
+            Self::RolledBack(cause) | Self::TakenOut { cause, .. } => cause.exit(),
             Self::Config { .. }
             | Self::File { .. }
             | Self::StateFile { .. }

@@ -148,6 +148,14 @@ fn tell(error: &Error, common: &Common) {
                 format!("Nothing was changed. {}", sentence(&fix)).trim_end(),
             );
         }
+        Error::TakenOut { engines, .. } => {
+            let engines = engines.join(", ");
+            let fix = sentence(&error.fix().unwrap_or_default());
+            let text = format!(
+                "Everything was put back; what an earlier run had written for {engines} is taken out again, too. {fix}"
+            );
+            paragraph("", text.trim_end());
+        }
         Error::Interrupted => paragraph("", "Interrupted: nothing was changed."),
         Error::ContainersDown { cause, down } => {
             // As above: the cause was already printed.

@@ -554,3 +554,17 @@ fn a_container_that_the_policy_denies_is_explained() {
                    (accept-nvidia-visible-devices-envvar-when-unprivileged): it starts without";
     assert_eq!(explained(&host, message)["id"], "policy-unprivileged");
 }
+
+/// A container's start refuses a policy that is longer than this, so doctor does not take it for sound.
+#[test]
+fn a_policy_longer_than_a_start_reads_is_a_problem() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    for (length, is_problem) in [(1 << 20, false), ((1 << 20) + 1, true)] {
+        host.write(POLICY, &format!("#{}", "x".repeat(length - 1)));
+        let (document, _) = host.doctor(&[]);
+        let found = document["problems"].to_string().contains("policy-invalid");
+        assert_eq!(found, is_problem, "{length}");
+    }
+}

@@ -209,8 +209,14 @@ fn a_run_that_is_going_on_is_no_interrupted_one() {
     assert!(plan.contains("process 78 (gpusetup install)"), "{plan}");
     let status = said(&running, &[], 0);
     assert!(status.contains("a run is going on"), "{status}");
+    let doctor = document(&running, &["doctor"], 0);
+    let ids = doctor["problems"].to_string();
+    assert!(!ids.contains("\"interrupted\""), "{ids}");
     running.host.write("proc/locks", "");
     said(&running, &["plan"], 2);
+    let doctor = document(&running, &["doctor"], 2);
+    let ids = doctor["problems"].to_string();
+    assert!(ids.contains("\"interrupted\""), "{ids}");
 }
 
 #[test]

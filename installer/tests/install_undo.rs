@@ -174,7 +174,7 @@ fn uneditable_files_are_refused_and_left_alone() {
         let tree = Tree::new("20.10.24", "1.6.20");
         tree.write(path, text);
         let before = tree.state();
-        let out = tree.run(&["install", "--yes"]);
+        let out = tree.run(&["install", "--yes", "--all-or-nothing"]);
         let stderr = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.code(), Some(1), "{text}: {stderr}");
         assert!(

@@ -98,7 +98,7 @@ fn install_and_undo_restore_the_tree(
         tree.write(path, text);
     }
     let before = tree.state();
-    let out = tree.run(&["install", "--yes"]);
+    let out = tree.run(&["install", "--yes", "--all-or-nothing"]);
     let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
     if out.status.code() == Some(1) {
         // A file that cannot be edited safely is refused, and then nothing may have changed.

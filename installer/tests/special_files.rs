@@ -44,6 +44,9 @@ fn message(out: &Output) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
+/// An engine that cannot be set up keeps the others.
+const ALL: &str = "install --yes --all-or-nothing";
+
 /// Expects exit code 1, a message that contains `why`, and a fix.
 fn refuses(out: &Output, why: &str) {
     let message = message(out);
@@ -91,7 +94,7 @@ fn a_mounted_file_is_refused() {
     tree.write("real.json", DAEMON_JSON);
     let before = tree.state();
     let mount = "mount --bind $T/real.json $T/etc/docker/daemon.json";
-    for args in ["plan", "install --yes"] {
+    for args in ["plan --engine docker", "install --yes --engine docker"] {
         refuses(&behind(&tree, mount, args), "is a mount of its own");
     }
     assert_eq!(tree.state(), before);
@@ -106,11 +109,14 @@ fn a_read_only_file_system_is_refused() {
     let before = tree.state();
     for dir in ["etc", "etc/docker", "var"] {
         let mount = format!("mount --bind $T/{dir} $T/{dir}; mount -o remount,bind,ro $T/{dir}");
-        refuses(&behind(&tree, &mount, "install --yes"), "read-only");
+        refuses(&behind(&tree, &mount, ALL), "read-only");
         assert_eq!(tree.state(), before, "{dir}");
     }
     let dir = "mount --bind $T/etc $T/etc; mount -o remount,bind,ro $T/etc";
-    refuses(&behind(&tree, dir, "plan"), "read-only file system");
+    refuses(
+        &behind(&tree, dir, "plan --all-or-nothing"),
+        "read-only file system",
+    );
 }
 
 #[test]
@@ -129,9 +135,9 @@ fn an_immutable_file_is_refused() {
         return;
     }
     let before = tree.state();
-    let file = tree.run(&["install", "--yes"]);
+    let file = tree.run(&["install", "--yes", "--all-or-nothing"]);
     assert!(chattr("-i", JSON) && chattr("+i", "etc/docker"));
-    let dir = tree.run(&["install", "--yes"]);
+    let dir = tree.run(&["install", "--yes", "--all-or-nothing"]);
     assert!(chattr("-i", "etc/docker"));
     refuses(&file, "daemon.json is immutable");
     refuses(&dir, "etc/docker is immutable");
@@ -232,7 +238,8 @@ fn a_dangling_link_is_refused_and_kept() {
     let refused = |tree: &Tree| {
         let before = tree.state();
         for args in [&["plan"][..], &["install", "--yes"]] {
-            refuses(&tree.run(args), "is a link to what is not there");
+            let args = [args, &["--all-or-nothing"]].concat();
+            refuses(&tree.run(&args), "is a link to what is not there");
             assert_eq!(tree.state(), before);
         }
     };
@@ -275,7 +282,7 @@ fn a_file_that_is_not_text_is_refused_and_kept() {
         fs::remove_file(tree.path(JSON)).unwrap();
         make(&tree);
         let kind = tree.path(JSON).symlink_metadata().unwrap().mode();
-        let out = tree.run(&["install", "--yes"]);
+        let out = tree.run(&["install", "--yes", "--all-or-nothing"]);
         assert_eq!(out.status.code(), Some(1), "{why}");
         assert!(message(&out).contains(why), "{why}: {}", message(&out));
         assert_eq!(tree.path(JSON).symlink_metadata().unwrap().mode(), kind);

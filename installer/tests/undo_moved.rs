@@ -286,7 +286,7 @@ fn a_broken_daemon_json_is_named_with_our_keys_and_an_empty_one_has_none() {
 fn a_table_default_runtime_is_refused_by_name_and_its_cgroup_driver_taken_over() {
     let text = "[plugins.cri.containerd.default_runtime]\nruntime_type = \"io.containerd.runtime.v1.linux\"\n[plugins.cri.containerd.default_runtime.options]\nRuntime = \"/etc/docker-runtimes.d/nvidia\"\nSystemdCgroup = true\n";
     let tree = containerd("1.6.20", text);
-    let out = tree.run(&["plan", "--default-runtime"]);
+    let out = tree.run(&["plan", "--default-runtime", "--engine", "containerd"]);
     assert_eq!(out.status.code(), Some(1), "{}", said(&out));
     assert!(
         said(&out).contains("table default_runtime"),

@@ -135,3 +135,22 @@ fn without_root_nothing_is_guessed() {
         "{text}"
     );
 }
+
+/// Root's first run died: there is a journal and no receipt yet.
+#[test]
+fn a_run_of_roots_that_did_not_end_is_not_taken_for_none() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    running.host.mode("", 0o755);
+    running.host.write("state/dies-at", "docker.service");
+    let install = ["install", "--yes", "--no-verify"];
+    assert_eq!(running.run(&install).status.code(), None, "it was killed");
+    let (text, _) = by_nobody(&running, &["plan", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let not_known = plan["without_root"].to_string();
+    assert!(
+        not_known.contains("what earlier runs by root have done"),
+        "{not_known}"
+    );
+}

@@ -253,6 +253,27 @@ fn the_low_level_runtime_of_a_broken_policy_is_still_used() {
     assert_eq!(text(&out), "low-level state id\n");
 }
 
+/// The policy can be read, and names only what is not there.
+#[test]
+fn low_level_runtimes_that_are_gone_matter_only_to_containers_that_ask() {
+    let place = place();
+    let text = "[nvidia-container-runtime]\nruntimes = [\"site-runtime\"]\n";
+    fs::write(place.path("config.toml"), text).unwrap();
+    for command in ["state", "kill", "delete"] {
+        let out = shim(&place, "gpu-container-runtime", &[command, "id"]);
+        assert_eq!(self::text(&out), format!("low-level {command} id\n"));
+    }
+    assert_starts(&place, "without its low-level runtime", &["A=b"]);
+    assert!(place.log().contains("site-runtime"), "{}", place.log());
+    let none = "none of the low-level runtimes site-runtime is installed";
+    assert_refused(
+        &place,
+        "without its low-level runtime",
+        none,
+        ask_by_variable,
+    );
+}
+
 #[test]
 fn swarm_resources_of_a_broken_policy_still_ask() {
     let place = place();

@@ -133,7 +133,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         run::note(host, &plan)?;
         // Those that fail are shown already.
         let has_skipped = !plan.skipped.is_empty();
-        plan.leave_out_down();
+        plan.leave_out_down(&[]);
         let ended = Ended {
             outcome: Outcome {
                 not_verified: not_verified(&plan, request.restart),
@@ -174,6 +174,8 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let started = Instant::now();
     let mut ended = run::apply(&session.context(), &mut plan, how)?;
     ended.left_earlier = session.left_of_earlier_run().to_vec();
+    plan.leave_out_down(&ended.outcome.engines_not_verified());
+    ended.skipped.clone_from(&plan.skipped);
     if common.json {
         stdio::result(&format!(
             "{}\n",
@@ -181,7 +183,8 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         ));
     } else {
         let screen = Screen::output(common.plain);
-        let words = last_words(&plan, request.restart, host.is_live());
+        let words = plan::to_take_effect(&plan).filter(|_| !request.restart && host.is_live());
+        let words = words.map_or(String::new(), |words| format!(" {words}"));
         let taken = progress::elapsed(started);
         let done = last_line(&ended, &taken);
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
@@ -267,21 +270,6 @@ fn about(engine: &dyn Engine, activation: &Activation, restart: bool) -> String 
         _ => "no restart".to_owned(),
     };
     format!("{version:<10}  {what}")
-}
-
-/// The commands that the user must run for the changes to take effect.
-fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
-    if restarted || !live || plan.services().is_empty() {
-        return String::new();
-    }
-    let services = plan.services();
-    let commands = services.iter().map(|s| s.restart_command().join(" "));
-    let mut commands: Vec<String> = commands.collect();
-    // Without daemon-reload, systemd would restart the unit as it read it before.
-    if !plan.reloads().is_empty() {
-        commands.insert(0, "systemctl daemon-reload".into());
-    }
-    format!(" For it to take effect: {}.", commands.join(" && "))
 }
 
 /// The commands to run next, each on its own line so that it can be copied.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines;
+use crate::engines::activation::Activation;
 use crate::engines::dependent::Dependence;
 use crate::error::Error;
 use crate::error::exit::Exit;
@@ -22,6 +23,7 @@ use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
 use crate::transaction::run;
 use crate::transaction::run_options::{RollbackScope, RunOptions};
+use crate::verify::Unverified;
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -79,6 +81,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     };
     let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
     ended.left_earlier = session.left_of_earlier_run().to_vec();
+    ended.outcome.not_verified = not_restarted(&plan);
     ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
@@ -86,20 +89,49 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
             json::document(Some(&plan), true, &ended, restart)
         ));
     } else {
-        let last_line = last_line(&ended.shortfalls(), &left);
+        let to_take_effect = plan::to_take_effect(&plan).filter(|_| !restart && host.is_live());
+        let last_line = last_line(&ended.shortfalls(), &left, to_take_effect.as_deref());
         stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
     }
     Ok(ended.exit())
 }
 
-/// The last line. `left`: the files that keep a runtime of our runtime's name.
-fn last_line(shortfalls: &[String], left: &[PathBuf]) -> String {
+/// Engines that go on with what they have read, since their service does not run them.
+fn not_restarted(plan: &Plan) -> Vec<Unverified> {
+    let engines = plan.engines.iter().filter_map(|(engine, activation)| {
+        let Activation::AtStart(of) = activation else {
+            return None;
+        };
+        (engine.facts().daemon.runs() == Some(true)).then(|| Unverified {
+            engine: engine.facts().name.clone(),
+            how: String::new(),
+            why: format!("it goes on with what it has read, for {}", of.effect),
+        })
+    });
+    engines.collect()
+}
+
+/// The last line. `left`: the files that keep a runtime of our runtime's name. `to_take_effect`: what has to be done
+/// until engines run without what gpusetup had set up.
+fn last_line(shortfalls: &[String], left: &[PathBuf], to_take_effect: Option<&str>) -> String {
     let name = SetupOptions::default().runtime_name;
     let files: Vec<String> = left.iter().map(|p| p.display().to_string()).collect();
     let kept = format!(
         "runtime {name:?} in {}, which is plain runc",
         files.join(", ")
     );
+    if let Some(words) = to_take_effect {
+        let kept = (!left.is_empty()).then(|| format!("but for {kept}"));
+        let buts: Vec<String> = kept.into_iter().chain(shortfalls.iter().cloned()).collect();
+        let buts = if buts.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", buts.join("; and "))
+        };
+        return format!(
+            "Undone in the files{buts}. The engines go on with what gpusetup had set up until they are restarted. {words}"
+        );
+    }
     match (shortfalls, left) {
         ([], []) => "Done: this host is as it was before gpusetup.".to_owned(),
         ([], _) => format!("Done: this host is as it was before gpusetup, but for {kept}."),

@@ -81,6 +81,8 @@ pub struct EngineState {
     pub set_up: SetUp,
     /// The ways that this engine has, working or not.
     pub ways: Vec<GpuWay>,
+    /// Why what its files say does not hold now: `it does not run`; `None` if it holds, or if nobody can tell.
+    pub not_in_effect: Option<String>,
     /// Whether somebody will miss GPUs in it: not in a containerd that only serves Docker, and not if a run was told to
     /// leave all its ways out.
     pub is_missed: bool,
@@ -102,10 +104,14 @@ impl EngineState {
             Some(format!("{} ({lacks})", way.how))
         });
         let lacks: Vec<String> = lacks.collect();
+        let but = match &self.not_in_effect {
+            Some(why) => format!(", but {why}"),
+            None => String::new(),
+        };
         match &self.set_up {
-            SetUp::Whole if has_driver => format!("set up: {works}"),
+            SetUp::Whole if has_driver => format!("set up{but}: {works}"),
             SetUp::Whole => format!("set up, but no driver is loaded: {works}"),
-            SetUp::Partly => format!("partly set up: {works}; not {}", lacks.join(", ")),
+            SetUp::Partly => format!("partly set up{but}: {works}; not {}", lacks.join(", ")),
             SetUp::Not => "not set up".to_owned(),
             SetUp::NotKnown(why) => why.clone(),
             SetUp::LeftAlone(why) => format!("left alone: {why}"),
@@ -123,6 +129,7 @@ impl EngineState {
             "version": self.version,
             "state": self.set_up.id(),
             "why": self.set_up.why(),
+            "not_in_effect": self.not_in_effect,
             "ways": ways,
         })
     }

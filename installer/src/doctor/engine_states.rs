@@ -4,9 +4,13 @@
 use crate::doctor::engine_state::{EngineState, GpuWay, SetUp};
 use crate::doctor::facts::HostFacts;
 use crate::doctor::ways::{self, EngineWays};
+use crate::engines::down;
 use crate::engines::engine::Engine;
+use crate::host::answer::Answer;
 use crate::host::not_known;
+use crate::model::host_state::Whose;
 use crate::model::setup_options::Mode;
+use crate::setup::host_state;
 
 /// The state of each engine.
 pub fn all<'a>(look: &'a HostFacts) -> &'a [EngineState] {
@@ -38,12 +42,27 @@ fn of(look: &HostFacts, engine: &dyn Engine) -> EngineState {
         }
         EngineWays::LeftAlone(why) => (Vec::new(), SetUp::LeftAlone(why)),
     };
+    let is_set_up = matches!(set_up, SetUp::Whole | SetUp::Partly);
     EngineState {
+        not_in_effect: is_set_up.then(|| not_in_effect(look, engine)).flatten(),
         name: facts.name.clone(),
         version: facts.version.clone(),
         set_up,
         ways,
         is_missed,
+    }
+}
+
+/// Why an engine does not work as its files say.
+fn not_in_effect(look: &HostFacts, engine: &dyn Engine) -> Option<String> {
+    if let Some(why) = down::why(look.host, engine) {
+        return (!down::is_on_demand(look.host, engine)).then_some(why);
+    }
+    match host_state::due(look.host, engine, look.receipt()) {
+        Answer::Known(due) if due.whose == Whose::Ours => {
+            Some(format!("not in effect until it is restarted ({})", due.why))
+        }
+        _ => None,
     }
 }
 

@@ -195,6 +195,7 @@ impl Parts {
                 foreign: OtherToolkits::default(),
                 state: HostState::default(),
                 skipped: Vec::new(),
+                unread: std::collections::BTreeMap::new(),
             },
             nodes,
             left,

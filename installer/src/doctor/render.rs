@@ -56,7 +56,9 @@ fn engines(examined: &Examined, screen: Screen) -> String {
     let mut out = String::new();
     for state in &examined.engines {
         let mark = match &state.set_up {
-            SetUp::Whole if examined.has_driver => screen.mark(Mark::Good),
+            SetUp::Whole if examined.has_driver && state.not_in_effect.is_none() => {
+                screen.mark(Mark::Good)
+            }
             SetUp::Not if state.is_missed => screen.mark(Mark::Bad),
             SetUp::Whole | SetUp::Not | SetUp::Partly | SetUp::NotKnown(_) => {
                 screen.mark(Mark::Warning)
@@ -386,6 +388,7 @@ mod tests {
             version: Some("28.5.2".into()),
             set_up,
             ways,
+            not_in_effect: None,
             is_missed: true,
         };
         let lacks = Some("no nvidia-container-runtime-hook in /usr/sbin:/usr/bin");

@@ -21,7 +21,8 @@ pub enum Activation {
     },
     /// The service is stopped, because it was so before gpusetup started it.
     Stop(Activated),
-    /// The service does not run, and is not started: whoever starts it makes the files take effect.
+    /// The service is not touched, since it does not run, or does not run the daemon: whoever starts the daemon next makes
+    /// the files take effect.
     AtStart(Activated),
 }
 
@@ -82,13 +83,13 @@ impl Activation {
         }
     }
 
-    /// The same for a service that does not run and is not to be started.
-    pub fn at_start(self) -> Self {
+    /// The same for a service that is not to be touched, with the reason.
+    pub fn at_start(self, effect: &str) -> Self {
         match self {
             Self::None => Self::None,
             Self::Reload(of) | Self::Stop(of) | Self::AtStart(of) | Self::Restart { of, .. } => {
                 Self::AtStart(Activated {
-                    effect: "it does not run; its next start reads the files".into(),
+                    effect: effect.to_owned(),
                     ..of
                 })
             }

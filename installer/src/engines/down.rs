@@ -22,5 +22,34 @@ pub fn why(host: &Host, engine: &dyn Engine) -> Option<String> {
     }
 }
 
+/// Whether an engine does not run, but is started by its socket as soon as somebody uses it. One that fails is none.
+pub fn is_on_demand(host: &Host, engine: &dyn Engine) -> bool {
+    let service = engine.daemon_service(host);
+    service.is_some_and(|service| {
+        let is_stopped = service.state(host) == Answer::Known(ServiceState::Stopped);
+        is_stopped && service.is_socket_up(host)
+    })
+}
+
+/// Why an engine that runs cannot be restarted by its service: somebody has started it by other means.
+pub fn by_another(host: &Host, engine: &dyn Engine) -> Option<String> {
+    if !host.is_live() || engine.facts().daemon != DaemonState::Runs {
+        return None;
+    }
+    let service = engine.daemon_service(host)?;
+    let is_its = !service.is_down(host);
+    (!is_its).then(|| {
+        format!(
+            "{} does not run it: who has started it has to restart it",
+            service.name
+        )
+    })
+}
+
 /// Said of an engine that nobody has started.
 pub const STOPPED: &str = "it does not run";
+/// What becomes of the files of such an engine.
+pub const NEXT_START: &str = "it does not run; its next start reads the files";
+/// The same of one that its socket starts.
+pub const ON_DEMAND: &str =
+    "it does not run now; its socket starts it when it is used, with these files";

@@ -214,6 +214,12 @@ pub trait Engine: Any + Send + Sync {
         Answer::None
     }
 
+    /// What of gpusetup's set-up its running daemon still has although its files, as they are now, have it no more;
+    /// `Known(None)` if it has nothing. `None` for a daemon that cannot tell.
+    fn still_in_effect(&self, _host: &Host) -> Answer<Option<String>> {
+        Answer::None
+    }
+
     /// Whether its daemon, or the program that starts it, reads that file without a restart when it changes.
     fn watches(&self, _path: &Path) -> bool {
         false

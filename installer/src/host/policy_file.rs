@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gpu_host::Root;
-use gpu_inject::policy::{PATH, Policy};
+use gpu_inject::policy::{MAX_FILE, PATH, Policy};
 
 use crate::error::Error;
 
@@ -20,7 +20,8 @@ impl HostPolicy {
     /// Reads the file as it is now.
     pub fn read(root: &Root) -> Result<Self, Error> {
         let path = Path::new(PATH);
-        let text = match root.read_to_string(path) {
+        // A longer one is refused at a container's start too.
+        let text = match root.read_text_limited(path, MAX_FILE) {
             Ok(text) => Some(text),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(Error::file(path, "read")(e)),

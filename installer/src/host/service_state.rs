@@ -79,6 +79,15 @@ impl Service {
         answer::listener(&socket) == Answer::None
     }
 
+    /// Whether it has a socket, and that listens.
+    pub fn is_socket_up(&self, host: &Host) -> bool {
+        self.socket().is_some_and(|name| {
+            let manager = self.manager;
+            let state = Self { name, manager }.state(host);
+            matches!(state, Answer::Known(ServiceState::Runs(_)))
+        })
+    }
+
     /// Whether it does not run, and its manager knows that.
     pub fn is_down(&self, host: &Host) -> bool {
         let state = self.state(host);

@@ -77,6 +77,7 @@ pub fn failure(error: &Error) -> Value {
     let (left, changed) = match error {
         Error::RollbackIncomplete { left, .. } => (left.clone(), !left.is_empty()),
         Error::StillNamed { undone, places } => (places.clone(), *undone),
+        Error::TakenOut { .. } => (Vec::new(), true),
         _ => (Vec::new(), false),
     };
     let down: &[StillDown] = match error {

@@ -181,6 +181,21 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
     line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
+/// The commands that the user must run for the changes to take effect, if the run restarts nothing.
+pub fn to_take_effect(plan: &Plan) -> Option<String> {
+    let services = plan.services();
+    let commands = services.iter().map(|s| s.restart_command().join(" "));
+    let mut commands: Vec<String> = commands.collect();
+    if commands.is_empty() {
+        return None;
+    }
+    // Without daemon-reload, systemd would restart the unit as it read it before.
+    if !plan.reloads().is_empty() {
+        commands.insert(0, "systemctl daemon-reload".into());
+    }
+    Some(format!("For it to take effect: {}.", commands.join(" && ")))
+}
+
 /// Logs what a run is about to do, a line for each step, just before the user is asked.
 pub fn to_log(plan: &Plan, restart: bool) {
     if !plan.has_work(restart) {
@@ -235,6 +250,7 @@ mod tests {
             foreign: OtherToolkits::default(),
             state: HostState::default(),
             skipped: Vec::new(),
+            unread: std::collections::BTreeMap::new(),
         };
         let screen = Screen {
             utf8: false,

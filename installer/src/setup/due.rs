@@ -66,6 +66,42 @@ pub fn of(
     running.due()
 }
 
+/// How a running engine, none of whose files has anything of gpusetup's any more, still runs with what gpusetup wrote;
+/// `None` if it does not, or if nobody can tell.
+pub fn still_runs_with_ours(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: &Receipt,
+    service: &Service,
+) -> Option<String> {
+    match engine.still_in_effect(host) {
+        Answer::Known(how) => return how,
+        Answer::None | Answer::Unknown(_) => {}
+    }
+    let Answer::Known(ServiceState::Runs(start)) = service.state(host) else {
+        return None;
+    };
+    // Nothing has started it anew since gpusetup made it read them.
+    if receipt.has_read(service, &start) == Some(true) {
+        return Some("it still runs with what gpusetup wrote".into());
+    }
+    let running = RunningEngine {
+        host,
+        engine,
+        receipt: Some(receipt),
+        service,
+        start,
+        unknown: None,
+    };
+    let mut its = receipt.changes.iter().filter(|c| engine.owns(&c.path));
+    let changed = its.find(|c| {
+        let is_newer = || running.is_newer(&c.path) == Answer::Known(true);
+        running.is_read_at_start(&c.path) && (is_newer() || running.is_gone(&c.path))
+    })?;
+    let path = changed.path.display();
+    Some(format!("{path} may have been changed after it started"))
+}
+
 struct RunningEngine<'a> {
     host: &'a Host,
     engine: &'a dyn Engine,
@@ -128,6 +164,14 @@ impl RunningEngine<'_> {
         let recorded = receipt.is_unread(self.service, &self.start);
         match self.engine.not_in_effect(self.host, &wanted) {
             Answer::Known(Some(how)) => return Answer::Known(how),
+            // What it has may be more than what was written last.
+            Answer::Known(None) if recorded == Some(true) => {
+                return match self.engine.still_in_effect(self.host) {
+                    Answer::Known(Some(how)) => Answer::Known(how),
+                    Answer::Known(None) | Answer::None => Answer::None,
+                    Answer::Unknown(why) => Answer::Unknown(why),
+                };
+            }
             Answer::Known(None) => return Answer::None,
             Answer::Unknown(why) if recorded != Some(true) => return Answer::Unknown(why),
             Answer::Unknown(_) | Answer::None => {}
@@ -159,6 +203,11 @@ impl RunningEngine<'_> {
             // Without gpusetup's own change this is a remark; nobody is told that there is none.
             return Answer::None;
         }
+        if let Some(gone) = self.removed() {
+            let gone = gone.display();
+            let why = format!("{gone}, which gpusetup wrote, was removed after it started");
+            return Answer::Known(why);
+        }
         for path in self.files() {
             if self.is_ours(&path) || !self.is_read_at_start(&path) {
                 continue;
@@ -179,6 +228,33 @@ impl RunningEngine<'_> {
             return Answer::Known(format!("systemd has not read the changed files of {name}"));
         }
         Answer::None
+    }
+
+    /// A file of gpusetup's that this start of its daemon has read, and that is gone by now.
+    fn removed(&self) -> Option<PathBuf> {
+        let receipt = self.receipt?;
+        if receipt.has_read(self.service, &self.start) != Some(true) {
+            return None;
+        }
+        let its = receipt.changes.iter();
+        let mut its = its.filter(|c| c.after.is_some() && self.engine.owns(&c.path));
+        let is_gone = |path: &Path| self.is_newer(path) == Answer::None;
+        let gone = its.find(|c| self.is_read_at_start(&c.path) && is_gone(&c.path));
+        gone.map(|c| c.path.clone())
+    }
+
+    /// Whether a file does not exist any more, and may have been removed after the daemon's start: its directory was
+    /// changed after that.
+    fn is_gone(&self, path: &Path) -> bool {
+        let Some(dir) = path
+            .parent()
+            .filter(|_| self.is_newer(path) == Answer::None)
+        else {
+            return false;
+        };
+        // A directory that went with the file was in one that is still there.
+        let mut dirs = dir.ancestors().map(|dir| self.is_newer(dir));
+        dirs.find(|newer| *newer != Answer::None) == Some(Answer::Known(true))
     }
 
     /// The files that its daemon and its service's manager read.

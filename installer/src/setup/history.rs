@@ -8,7 +8,11 @@ use crate::host::answer::Answer;
 use crate::model::setup_options::{Existing, SetupOptions};
 use crate::transaction::receipt::Receipt;
 
-const ROOTS_RECEIPT: &str = "/var/lib/gpusetup/receipt.json";
+/// What root's runs have done, and what one that did not end was about to do.
+const ROOTS_FILES: [&str; 2] = [
+    "/var/lib/gpusetup/receipt.json",
+    "/var/lib/gpusetup/journal.json",
+];
 
 /// The options of the last run that set up the engine; `None` if there was none.
 pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
@@ -30,17 +34,20 @@ pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
     })
 }
 
-/// Fails if this user may not know what root has set up here: root's receipt is for root alone, and a user's own tells
-/// nothing of the system's engines.
+/// Fails if this user may not know what root has set up here: root's receipt and journal are for root alone, and a user's
+/// own tell nothing of the system's engines.
 pub fn roots_record(host: &Host) -> Result<(), String> {
     if host.user().is_none() {
         return Ok(());
     }
-    match Answer::from(host.root().symlink_metadata(ROOTS_RECEIPT)) {
-        Answer::None => Ok(()),
-        Answer::Known(_) => Err(format!("{ROOTS_RECEIPT}: Permission denied")),
-        Answer::Unknown(why) => Err(why),
+    for file in ROOTS_FILES {
+        match Answer::from(host.root().symlink_metadata(file)) {
+            Answer::None => {}
+            Answer::Known(_) => return Err(format!("{file}: Permission denied")),
+            Answer::Unknown(why) => return Err(why),
+        }
     }
+    Ok(())
 }
 
 /// Whether earlier runs wrote one of that engine's files.

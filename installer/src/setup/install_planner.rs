@@ -12,6 +12,7 @@ use crate::engines::activation::Activation;
 use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::error::unsupported::Unsupported;
 use crate::host::answer::Answer;
 use crate::host::not_known;
@@ -24,6 +25,7 @@ use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
 use crate::setup::host_state;
 use crate::setup::other_toolkits::{self, ConflictResolution};
+use crate::setup::undo_planner;
 use crate::transaction::interrupted;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
@@ -93,51 +95,34 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             ..HostState::default()
         },
         skipped: Vec::new(),
+        unread: BTreeMap::new(),
     };
     // For a user's own engine, the files that describe the GPUs are root's, and they exist.
     if !is_of_user {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
     let starts_stopped = request.starts_stopped(host, &engines);
+    let mut cannot = None;
     for engine in engines {
         host_state::add(&mut plan.state, host, &*engine, Some(&receipt));
-        let state = default_runtime::state(&receipt, &*engine, request.default_runtime);
-        let wanted = SetupOptions {
-            default_runtime: state.is_some_and(DefaultRuntime::is_ours),
-            ..request.wanted.clone()
+        let how = EngineRequest {
+            host,
+            receipt: &receipt,
+            request,
+            starts_stopped,
         };
-        let changes = engine.changes(host, &wanted);
-        let stopped = down::why(host, &*engine).filter(|_| !starts_stopped);
-        let mut changes = match (changes, stopped) {
-            (changes, None) => changes?,
-            // It is set up already.
-            (Ok(changes), Some(_))
-                if changes.is_empty() && state != Some(DefaultRuntime::TakenBack) =>
-            {
-                changes
+        match how.add(&mut plan, engine) {
+            Ok(()) => {}
+            Err((engine, cause)) if !request.all_or_nothing && is_of_engine(&cause) => {
+                plan.leave_out_unplanned(&*engine, &cause);
+                cannot.get_or_insert(cause);
             }
-            (_, Some(why)) => {
-                plan.leave_out_stopped(&*engine, why);
-                continue;
-            }
-        };
-        if let Some(state) = state {
-            if state == DefaultRuntime::TakenBack {
-                default_runtime::take_back(host, &receipt, &*engine, &mut changes)?;
-            }
-            plan.warn(
-                default_runtime::remark(&*engine, state)
-                    .into_iter()
-                    .collect(),
-            );
-            plan.default_runtime
-                .insert(engine.facts().name.clone(), state);
+            Err((_, cause)) => return Err(cause),
         }
-        let activation = activation(host, &*engine, &receipt, &changes, &plan.state);
-        plan.warn(engine.consequences(host, &wanted));
-        plan.warn(engine.warnings(host));
-        plan.changes.extend(changes);
-        plan.engines.push((engine, activation));
+    }
+    // Without any other engine, that is the result.
+    if let Some(cause) = cannot.filter(|_| plan.engines.is_empty()) {
+        return Err(cause);
     }
     warn_of_old_kernel(&mut plan, host);
     host.ensure_fully_readable()?;
@@ -154,6 +139,100 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         ensure_restarts_are_possible(&plan, host)?;
     }
     Ok(plan)
+}
+
+/// Whether a failure is of one engine, so that others can be set up without it. A runtime of another tool is a question
+/// to the user, which stops the run.
+fn is_of_engine(cause: &Error) -> bool {
+    use ConfigFault::{OtherRuntime, UnfitRuntime};
+    match cause {
+        // Root may.
+        denied if denied.is_denied() => false,
+        Error::Config { fault, .. } => !matches!(fault, OtherRuntime { .. } | UnfitRuntime { .. }),
+        Error::File { .. } | Error::Engine { .. } => true,
+        _ => false,
+    }
+}
+
+/// What is asked for each engine.
+struct EngineRequest<'a> {
+    host: &'a Host,
+    receipt: &'a Receipt,
+    request: &'a InstallRequest,
+    /// See [`InstallRequest::starts_stopped`].
+    starts_stopped: bool,
+}
+
+/// An engine that cannot be planned, and why.
+type Unplanned = (Box<dyn Engine>, Error);
+
+impl EngineRequest<'_> {
+    /// Adds what is to be done for an engine to the plan, or leaves it out if it does not run.
+    fn add(&self, plan: &mut Plan, engine: Box<dyn Engine>) -> Result<(), Unplanned> {
+        let Self { host, receipt, .. } = self;
+        let state = default_runtime::state(receipt, &*engine, self.request.default_runtime);
+        let wanted = SetupOptions {
+            default_runtime: state.is_some_and(DefaultRuntime::is_ours),
+            ..self.request.wanted.clone()
+        };
+        let changes = engine.changes(host, &wanted);
+        let stopped = down::why(host, &*engine);
+        let is_stopped = stopped.is_some();
+        let is_left = is_stopped && !self.starts_stopped;
+        let is_on_demand = is_left && down::is_on_demand(host, &*engine);
+        let mut changes = match (changes, stopped.filter(|_| is_left && !is_on_demand)) {
+            (Ok(changes), None) => changes,
+            (Err(cause), None) => return Err((engine, cause)),
+            // It is set up already.
+            (Ok(changes), Some(_))
+                if changes.is_empty() && state != Some(DefaultRuntime::TakenBack) =>
+            {
+                changes
+            }
+            (_, Some(why)) => {
+                plan.leave_out_stopped(&*engine, why);
+                return Ok(());
+            }
+        };
+        let mut own = changes.iter().filter(|c| !c.path.starts_with("/usr"));
+        if let Err(cause) = own.try_for_each(|change| ensure_one_writable(host, change)) {
+            return Err((engine, cause));
+        }
+        if let Some(state) = state {
+            if state == DefaultRuntime::TakenBack
+                && let Err(cause) =
+                    default_runtime::take_back(host, receipt, &*engine, &mut changes)
+            {
+                return Err((engine, cause));
+            }
+            plan.warn(
+                default_runtime::remark(&*engine, state)
+                    .into_iter()
+                    .collect(),
+            );
+            plan.default_runtime
+                .insert(engine.facts().name.clone(), state);
+        }
+        let mut activation = activation(host, &*engine, receipt, &changes, &plan.state);
+        let is_not_started = is_stopped && !self.request.restart;
+        if is_on_demand {
+            activation = activation.at_start(down::ON_DEMAND);
+        } else if is_not_started {
+            activation = activation.at_start(down::NEXT_START);
+        } else if let Some(why) = down::by_another(host, &*engine) {
+            activation = activation.at_start(&why);
+        }
+        let is_due = plan.state.ours().any(|d| d.engine == engine.facts().name);
+        let unread = is_due.then(|| undo_planner::taken_out(host, receipt, &*engine));
+        if let Some(unread) = unread.flatten() {
+            plan.unread.insert(engine.facts().name.clone(), unread);
+        }
+        plan.warn(engine.consequences(host, &wanted));
+        plan.warn(engine.warnings(host));
+        plan.changes.extend(changes);
+        plan.engines.push((engine, activation));
+        Ok(())
+    }
 }
 
 /// What must happen for these changes to take effect, and for those of earlier runs that the engine has not read.
@@ -236,14 +315,18 @@ fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), 
         return Err(Unsupported::ReadOnlyUsr { path, instead }.into());
     }
     for change in &plan.changes {
-        // Only `Error::Config` is a reason to stop: if this user lacks permission, root may have it.
-        if let Err(refused @ Error::Config { .. }) = preflight::ensure_writable(host, change, false)
-        {
-            return Err(refused);
-        }
+        ensure_one_writable(host, change)?;
         plan.warnings.extend(preflight::remark(host, change));
     }
     Ok(())
+}
+
+fn ensure_one_writable(host: &Host, change: &Change) -> Result<(), Error> {
+    match preflight::ensure_writable(host, change, false) {
+        Err(refused @ Error::Config { .. }) => Err(refused),
+        // If this user lacks permission, root may have it.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Warns about containers that would lose their GPUs in a daemon-reload.

@@ -15,9 +15,9 @@ use crate::host::Host;
 use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
-use crate::setup::leftovers;
 use crate::setup::made_anew;
 use crate::setup::moved_edits::{self, MovedEdits};
+use crate::setup::{due, history, leftovers};
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -33,19 +33,9 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
     let mut conflicts = Vec::new();
     let users = |c: &&Change| !made_anew::is(c);
     for done in receipt.changes.iter().rev().filter(users) {
-        let current = current(host, &detected, done)?;
-        match reverted(&edits, done, current.as_deref()) {
-            Ok(after) => changes.push(Change {
-                before: current,
-                after,
-                why: match done.verb() {
-                    ChangeVerb::Create => "was not there before",
-                    ChangeVerb::Remove => "was there before",
-                    ChangeVerb::Edit => "take our part out",
-                }
-                .into(),
-                ..done.clone()
-            }),
+        let known = detected.iter().find_map(|e| e.text_of(&done.path));
+        match back(&edits, done, current(host, known, done)?) {
+            Ok(change) => changes.push(change),
             Err(e) => conflicts.push(e.of_file(done)),
         }
     }
@@ -70,7 +60,11 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
                 .filter(|c| engine.owns(&c.path))
                 .cloned()
                 .collect();
-            let activation = as_before(host, &*engine, &receipt, engine.activation(host, &its));
+            let activation = match still_in_effect(host, &*engine, &receipt, &its) {
+                None => engine.activation(host, &its),
+                Some(how) => restart_without(host, &*engine, &receipt).because(&how),
+            };
+            let activation = as_before(host, &*engine, &receipt, activation);
             (engine, activation)
         })
         .filter(|(_, activation)| *activation != Activation::None)
@@ -87,8 +81,67 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         foreign: OtherToolkits::default(),
         state: HostState::default(),
         skipped: Vec::new(),
+        unread: BTreeMap::new(),
     };
     Ok(Some((plan, receipt)))
+}
+
+/// The change that takes out again what an earlier run did to a file.
+fn back(edits: &MovedEdits, done: &Change, current: Option<String>) -> Result<Change, Conflict> {
+    let after = reverted(edits, done, current.as_deref())?;
+    Ok(Change {
+        before: current,
+        after,
+        why: match done.verb() {
+            ChangeVerb::Create => "was not there before",
+            ChangeVerb::Remove => "was there before",
+            ChangeVerb::Edit => "take our part out",
+        }
+        .into(),
+        ..done.clone()
+    })
+}
+
+/// The changes that take out of one engine's files what earlier runs have written; `None` if there are none, or if some
+/// of it cannot be taken out.
+pub fn taken_out(host: &Host, receipt: &Receipt, engine: &dyn Engine) -> Option<Vec<Change>> {
+    let edits = MovedEdits::of(&receipt.changes);
+    let its = receipt.changes.iter().rev();
+    let its = its.filter(|c| engine.owns(&c.path) && !made_anew::is(c));
+    let changes = its.map(|done| {
+        let current = current(host, engine.text_of(&done.path), done).ok()?;
+        back(&edits, done, current).ok()
+    });
+    let changes: Vec<Change> = changes.collect::<Option<_>>()?;
+    let needed: Vec<Change> = changes.into_iter().filter(Change::is_needed).collect();
+    (!needed.is_empty()).then_some(needed)
+}
+
+/// How a running engine still uses what gpusetup wrote, although nothing of it is left in its files, so that this undo
+/// does not change them.
+fn still_in_effect(
+    host: &Host,
+    engine: &dyn Engine,
+    receipt: &Receipt,
+    changes: &[Change],
+) -> Option<String> {
+    let is_running = host.is_live() && down::why(host, engine).is_none();
+    if !changes.is_empty() || !is_running || !history::is_edited(receipt, engine) {
+        return None;
+    }
+    let service = engine.daemon_service(host)?;
+    due::still_runs_with_ours(host, engine, receipt, &service)
+}
+
+/// What makes an engine run without what gpusetup has written to its files.
+fn restart_without(host: &Host, engine: &dyn Engine, receipt: &Receipt) -> Activation {
+    let its = receipt.changes.iter().filter(|c| engine.owns(&c.path));
+    let back = its.map(|c| Change {
+        before: c.after.clone(),
+        after: c.before.clone(),
+        ..c.clone()
+    });
+    engine.activation(host, &back.collect::<Vec<_>>())
 }
 
 /// What brings an engine back to the state before: one that does not run is not started, and one
@@ -100,7 +153,10 @@ fn as_before(
     activation: Activation,
 ) -> Activation {
     if down::why(host, engine).is_some() {
-        return activation.at_start();
+        return activation.at_start(down::NEXT_START);
+    }
+    if let Some(why) = down::by_another(host, engine) {
+        return activation.at_start(&why);
     }
     let Some(service) = engine.daemon_service(host) else {
         return activation;
@@ -231,13 +287,8 @@ fn is_same(host: &Host, one: &Path, other: &Path) -> bool {
     one == other || real(one).is_some() && real(one) == real(other)
 }
 
-/// The current text of a change's file, from the engine that has read it, if there is one.
-fn current(
-    host: &Host,
-    engines: &[Box<dyn Engine>],
-    change: &Change,
-) -> Result<Option<String>, Error> {
-    let known = engines.iter().find_map(|e| e.text_of(&change.path));
+/// The current text of a change's file. `known` is that of the engine that has read it, if there is one.
+fn current(host: &Host, known: Option<&str>, change: &Change) -> Result<Option<String>, Error> {
     match known.filter(|_| change.kind != MergeKind::Link) {
         Some(text) => Ok(Some(text.to_owned())),
         None => change_io::current(host, change),

@@ -146,6 +146,13 @@ impl Journal {
         left
     }
 
+    /// Adds the changes of another one.
+    pub(super) fn extend(&mut self, more: Self) {
+        self.changes.extend(more.changes);
+        self.directories.extend(more.directories);
+        self.attributes.extend(more.attributes);
+    }
+
     /// The part of this journal that is about one engine.
     pub(super) fn part_of(&self, engine: &dyn Engine) -> Self {
         let name = &engine.facts().name;

@@ -17,6 +17,8 @@ pub mod run_options;
 pub mod started_restart;
 pub mod state_file;
 pub mod states;
+pub mod steps;
 pub mod still_written;
 pub mod stored;
+mod unread;
 mod verification;

@@ -40,6 +40,9 @@ pub struct Plan {
     pub state: HostState,
     /// Engines that are left as they were.
     pub skipped: Vec<Skipped>,
+    /// By the engine's name, what takes out again what earlier runs have written for it and it has not read: for the case
+    /// that it does not come back with that.
+    pub unread: BTreeMap<String, Vec<Change>>,
 }
 
 impl Plan {
@@ -56,6 +59,7 @@ impl Plan {
             foreign: OtherToolkits::default(),
             state: HostState::default(),
             skipped: Vec::new(),
+            unread: BTreeMap::new(),
         }
     }
 
@@ -82,16 +86,10 @@ impl Plan {
     }
 
     /// Refuses a plan if containers would stop that could not be started again.
-    pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
-        let mut unknown = self.engines.iter();
-        match unknown.find_map(|(e, a)| Some((e, a.stops_unknown()?))) {
+    fn ensure_containers_are_known(&self) -> Result<(), Error> {
+        match self.unknown_containers() {
             None => Ok(()),
-            Some((engine, why)) => Err(Error::engine(
-                &engine.facts().name,
-                EngineFault::ContainersUnknown {
-                    why: why.to_owned(),
-                },
-            )),
+            Some((_, unknown)) => Err(unknown),
         }
     }
 
@@ -112,10 +110,31 @@ impl Plan {
         });
     }
 
-    /// Notes the engines that fail although nothing has to be written for them.
-    pub fn leave_out_down(&mut self) {
+    /// Leaves out an engine that cannot be planned, for this reason.
+    pub fn leave_out_unplanned(&mut self, engine: &dyn Engine, cause: &Error) {
+        let skipped = Skipped::because(&engine.facts().name, cause, None);
+        let fix = skipped.fix.as_ref();
+        let fix = fix.map_or(String::new(), |fix| format!("; {fix}"));
+        let (name, why) = (&skipped.engine, &skipped.why);
+        self.warnings
+            .push(format!("{name} is left as it is: {why}{fix}"));
+        // A restart alone would not do what is due.
+        self.state.due.retain(|d| d.engine != *name);
+        self.skipped.push(skipped);
+    }
+
+    /// Notes the engines that fail, and for which this run neither writes anything nor does a restart. `said` are those of
+    /// which that is said already.
+    pub fn leave_out_down(&mut self, said: &[&str]) {
         for down in &self.state.down {
-            if self.skipped.iter().all(|s| s.engine != down.engine) {
+            let mut engines = self.engines.iter();
+            let is_its = engines.any(|(e, a)| {
+                let is_written = self.changes.iter().any(|c| e.owns(&c.path));
+                e.facts().name == down.engine && (is_written || a.service().is_some())
+            });
+            let is_said = self.skipped.iter().any(|s| s.engine == down.engine)
+                || said.contains(&down.engine.as_str());
+            if !is_its && !is_said {
                 self.skipped.push(Skipped {
                     engine: down.engine.clone(),
                     reason: SkipReason::DoesNotRun,
@@ -126,23 +145,33 @@ impl Plan {
         }
     }
 
-    /// Leaves out an engine of the plan because of this error, together with its changes.
-    pub fn leave_out_failed(&mut self, name: &str, cause: &Error) {
+    /// Leaves out an engine of the plan because of this error, together with its changes. `more` is what else became of
+    /// it.
+    pub fn leave_out_failed(&mut self, name: &str, cause: &Error, more: Option<&str>) {
         let Some(at) = self.position(name) else {
             return;
         };
         let (engine, _) = self.engines.remove(at);
         self.changes.retain(|c| !engine.owns(&c.path));
-        self.skipped.push(Skipped {
-            engine: name.to_owned(),
-            reason: SkipReason::Failed,
-            why: match cause {
-                // The engine is named already.
-                Error::Engine { fault, .. } => fault.to_string(),
-                other => other.to_string(),
-            },
-            fix: cause.fix(),
-        });
+        self.skipped.push(Skipped::because(name, cause, more));
+    }
+
+    /// Whether the run has something to do apart from that engine.
+    pub fn has_work_besides(&self, name: &str) -> bool {
+        let at = self.position(name).map(|at| &self.engines[at].0);
+        let is_its = |c: &Change| at.is_some_and(|engine| engine.owns(&c.path));
+        let others = self.engines.iter().filter(|(e, _)| e.facts().name != name);
+        let mut restarted = others.filter_map(|(_, a)| a.service());
+        !self.changes.iter().all(is_its) || restarted.next().is_some()
+    }
+
+    /// The first engine whose restart would stop containers that are not known, as an error.
+    pub fn unknown_containers(&self) -> Option<(String, Error)> {
+        let mut unknown = self.engines.iter();
+        let (engine, why) = unknown.find_map(|(e, a)| Some((e, a.stops_unknown()?)))?;
+        let (name, why) = (&engine.facts().name, why.to_owned());
+        let fault = EngineFault::ContainersUnknown { why };
+        Some((name.clone(), Error::engine(name, fault)))
     }
 
     /// The place of the engine of that name.

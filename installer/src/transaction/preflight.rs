@@ -14,6 +14,15 @@ use crate::error::config_fault::ConfigFault;
 use crate::files::resolved_path::ResolvedPath;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
+use crate::transaction::change_io;
+
+/// Refuses a change to a file that was changed since the plan was made.
+pub fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
+    if change_io::current(host, change)? == change.before {
+        return Ok(());
+    }
+    Err(Error::config(&change.path, ConfigFault::Meanwhile))
+}
 
 /// Refuses a change that could not be made, before anything is touched. `is_back`: we removed the
 /// file, and this change restores it.

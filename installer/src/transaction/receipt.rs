@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::edit::revert;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::files::attributes::Attributes;
 use crate::host::answer::Answer;
@@ -183,6 +184,22 @@ impl Receipt {
         let now = start.invocation.as_ref()?;
         // Any other start is a later one.
         Some(*now == recorded.invocation && !recorded.has_read)
+    }
+
+    /// Whether this very start of the service has read what gpusetup last wrote. `None` if that is not recorded, or if it
+    /// was started anew since.
+    pub fn has_read(&self, service: &Service, start: &Start) -> Option<bool> {
+        let recorded = self.at_write.iter().find(|s| s.service == *service)?;
+        let now = start.invocation.as_ref()?;
+        (*now == recorded.invocation).then_some(recorded.has_read)
+    }
+
+    /// Removes all that is recorded of an engine, whose files are as before gpusetup again.
+    pub(super) fn forget(&mut self, engine: &dyn Engine, service: &Service) {
+        self.changes.retain(|c| !engine.owns(&c.path));
+        self.written.retain(|path, _| !engine.owns(path));
+        self.asked.remove(&engine.facts().name);
+        self.at_write.retain(|s| s.service != *service);
     }
 
     /// Records the starts of the services that a run has written files of, and whether it has made them read these.

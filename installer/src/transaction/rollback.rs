@@ -18,7 +18,7 @@ use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};
 
 /// Reports each file on a line of its own, but all links on one: with many GPUs there are hundreds.
-fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
+pub fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
     let mut links = 0;
     let left = journal.roll_back(host, |change| {
         if change.kind == MergeKind::Link {

@@ -56,6 +56,11 @@ impl States {
         }
     }
 
+    /// The state of one engine.
+    pub fn of(&self, engine: &str) -> RunState {
+        self.engines.get(engine).copied().unwrap_or(self.files)
+    }
+
     /// Removes an engine that has been rolled back and is no longer part of the run.
     pub fn leave_out(&mut self, engine: &str) {
         self.engines.remove(engine);

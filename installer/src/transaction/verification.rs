@@ -21,9 +21,11 @@ pub fn verify_all(
         signals, progress, ..
     } = context;
     signals.ensure_none()?;
-    // One that does not run, and that this run does not start, is not started by its verification either.
-    let stopped = |(e, a): &&(Box<dyn Engine>, Activation)| {
-        Some(down::why(context.host, &**e)?).filter(|_| a.of().is_none())
+    // One that this run does not start is not started by its verification either; and one that somebody has to restart
+    // does not use the files yet.
+    let stopped = |(e, a): &&(Box<dyn Engine>, Activation)| match a {
+        Activation::AtStart(of) => Some(of.effect.clone()),
+        _ => down::why(context.host, &**e).filter(|_| a.of().is_none()),
     };
     let runs = plan.engines.iter().filter(|one| stopped(one).is_none());
     let engines = runs.map(|(e, _)| &**e);

@@ -60,7 +60,7 @@ impl<'a> Candidates<'a> {
     /// which, the one that makes new ones.
     pub(super) fn for_existing(&self, call: &Call) -> Result<PathBuf, Error> {
         let Some(container) = MadeContainer::of(call) else {
-            return self.for_new();
+            return self.for_new().or_else(|why| usual().ok_or(why));
         };
         let by = &container.by;
         let is = |wanted: Likeness| {
@@ -113,6 +113,15 @@ impl<'a> MadeContainer<'a> {
             policy.path.display()
         )))
     }
+}
+
+/// A low-level runtime for what has nothing to do with GPUs while none of those that the policy names is installed: one of
+/// the usual names, as for a host without a policy.
+pub(super) fn usual() -> Option<PathBuf> {
+    Policy::default()
+        .runtimes
+        .iter()
+        .find_map(|name| found_as(name).next())
 }
 
 /// Executes the low-level runtime. Returns only if that fails.

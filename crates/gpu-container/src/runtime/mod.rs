@@ -29,7 +29,7 @@ use crate::log::{self, DebugLog};
 use crate::oci_bundle::{ConfigJson, OciBundle};
 pub(crate) use command_line::is_name;
 use command_line::{Call, ProgramName};
-use low_level::{Candidates, exec};
+use low_level::{Candidates, exec, usual};
 
 /// Runs the shim; `name` may select a mode or a low-level runtime.
 pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
@@ -65,21 +65,32 @@ fn prepare(call: &Call, program: &ProgramName) -> Result<PathBuf, Error> {
     // The environment may be used, because it is the engine's and never a container's.
     let policy =
         PolicyState::read(|root| Policy::path_in_environment(root, |name| env::var_os(name)));
-    let candidates = Candidates::of(policy.known(), program.low_level.as_ref());
+    let known = policy.known();
+    let candidates = Candidates::of(known, program.low_level.as_ref());
     // Running containers can be stopped whatever our files look like.
     if !call.makes_container {
         return candidates.for_existing(call);
     }
-    let low_level = candidates.for_new()?;
+    let (low_level, missing) = match candidates.for_new() {
+        Ok(low_level) => (low_level, None),
+        Err(why) => match usual() {
+            Some(low_level) => (low_level, Some(why)),
+            None => return Err(why),
+        },
+    };
     if is_off(call) {
         return Ok(low_level);
     }
-    let known = policy.known();
     let mut debug_log = DebugLog::open(known.debug.as_deref(), known.log_level);
     let result = match policy {
-        PolicyState::Sound(root, policy) => {
-            edit(call, program, &root, &policy, &low_level, &mut debug_log)
-        }
+        PolicyState::Sound(root, policy) => edit(
+            call,
+            program,
+            &root,
+            &policy,
+            (&low_level, missing),
+            &mut debug_log,
+        ),
         PolicyState::Broken(broken) => {
             let warning = broken.ensure_no_gpu_asked(&OciBundle::at(&call.bundle));
             warning.map(|text| tell(&text, call, &mut debug_log))
@@ -115,7 +126,7 @@ fn edit(
     program: &ProgramName,
     root: &Root,
     policy: &Policy,
-    low_level: &Path,
+    (low_level, missing): (&Path, Option<Error>),
     debug_log: &mut DebugLog,
 ) -> Result<(), Error> {
     let bundle = OciBundle::at(&call.bundle);
@@ -132,9 +143,9 @@ fn edit(
             let request = Request::read_in(ContainerView::of(&scan), policy, mode)?;
             warn(&request, call, debug_log);
             if request.is_some() {
-                return Err(bundle.too_long());
+                return Err(missing.unwrap_or_else(|| bundle.too_long()));
             }
-            return Ok(());
+            return without(missing, low_level, call, debug_log);
         }
     };
     let (scan, value);
@@ -153,7 +164,10 @@ fn edit(
     warn(&request, call, debug_log);
     if !request.is_some() {
         debug_log.note(Level::Debug, "no GPU is asked for");
-        return Ok(());
+        return without(missing, low_level, call, debug_log);
+    }
+    if let Some(missing) = missing {
+        return Err(missing);
     }
     let (visible, parts) = (&request.visible, &request.capabilities);
     debug_log.note(
@@ -216,6 +230,24 @@ fn pass_on(why: &Error, call: &Call, debug_log: &mut DebugLog) -> Result<(), Err
         "left to the low-level runtime as it is: {why}"
     ));
     tell(&text, call, debug_log);
+    Ok(())
+}
+
+/// Logs that a container that asks for no GPU is started by a runtime that the policy does not name.
+#[allow(clippy::unnecessary_wraps, reason = "the result of `edit`")]
+fn without(
+    missing: Option<Error>,
+    low_level: &Path,
+    call: &Call,
+    debug_log: &mut DebugLog,
+) -> Result<(), Error> {
+    if let Some(missing) = missing {
+        let text = Message::of(format_args!(
+            "this container asks for no GPU and is started by {}; one that asks is refused: {missing}",
+            low_level.display()
+        ));
+        tell(&text, call, debug_log);
+    }
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub use off_switch::{OFF_SWITCH, OffSwitch};
 /// The policy's file.
 pub const PATH: &str = "/etc/nvidia-container-runtime/config.toml";
 /// Maximum bytes of the file. No policy is that long, and every start of a container reads the file.
-const MAX_FILE: u64 = 1 << 20;
+pub const MAX_FILE: u64 = 1 << 20;
 /// The policy's file below `$XDG_CONFIG_HOME`.
 const IN_CONFIG_HOME: &str = "nvidia-container-runtime/config.toml";
 

@@ -17,6 +17,7 @@ use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 use crate::setup::leftovers;
 use crate::transaction::journal::Journal;
+use crate::transaction::lock;
 use crate::transaction::receipt::{JOURNAL, Receipt};
 
 pub const CHECKS: Checks = &[
@@ -71,8 +72,10 @@ fn set_up(look: &HostFacts, usual: Remedy) -> Remedy {
 
 fn interrupted(look: &HostFacts) -> Option<String> {
     let journal = look.host.state(JOURNAL);
-    look.exists(&journal)
-        .then(|| format!("{} is there", journal.display()))
+    let is_there = look.exists(&journal);
+    // A run that is going on has a journal, too.
+    let is_over = || lock::ensure_free(look.host).is_ok();
+    (is_there && is_over()).then(|| format!("{} is there", journal.display()))
 }
 
 fn programs_gone(look: &HostFacts) -> Option<String> {

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::containers::running;
+use super::containers::up;
 use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
@@ -117,7 +117,7 @@ impl<'a> Comeback<'a> {
     /// Those that do not run and can be tried. If it is not known which run, a successful
     /// `docker start` counts: it also succeeds for a container that runs.
     fn to_start(&self) -> Vec<&'a str> {
-        let now = running(self.host, self.client);
+        let now = up(self.host, self.client);
         let runs = |name: &str, attempt: &Attempt| match &now {
             Answer::Known(now) => now.iter().any(|n| n == name),
             Answer::None | Answer::Unknown(_) => attempt.has_started && attempt.failed.is_none(),
@@ -172,6 +172,9 @@ impl<'a> Comeback<'a> {
     fn why_ended(&self, name: &str) -> String {
         match self.end_of(name).as_deref().and_then(|e| e.split_once(' ')) {
             Some(("exited", code)) => format!("it started, and ended with exit code {code}"),
+            Some(("restarting", code)) => {
+                format!("it ends again and again, with exit code {code}")
+            }
             _ => "docker says no reason".to_owned(),
         }
     }
@@ -252,6 +255,27 @@ mod tests {
         let (down, _) = down_after(script, &["job", "bad"]);
         let reason = "it started, and ended with exit code 3".to_owned();
         assert_eq!(down, [("bad".to_owned(), reason)]);
+    }
+
+    /// `docker ps` alone counts it as running between two of its ends.
+    #[test]
+    fn one_that_ends_again_and_again_is_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "case \"$3 $*\" in\n\
+             ps*filter*) echo up ;;\n\
+             ps*) echo up; echo loop ;;\n\
+             inspect*) echo restarting 1 ;;\n\
+             esac\n";
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        let client = Client::by(&docker(dir.path(), script));
+        let names = ["up", "loop"].map(str::to_owned);
+        let down = start_again(&host, &client, &names, QUICK);
+        let pairs: Vec<(&str, &str)> = down
+            .iter()
+            .map(|d| (d.container.as_str(), d.why.as_str()))
+            .collect();
+        let reason = "it ends again and again, with exit code 1";
+        assert_eq!(pairs, [("loop", reason)]);
     }
 
     /// Docker starts those with a restart policy itself, which takes a moment.

@@ -22,6 +22,17 @@ pub fn running(host: &Host, client: &Client) -> Answer<Vec<String>> {
     }
 }
 
+/// Names of the containers that run, without those that end again and again: `docker ps` counts them as running while
+/// they wait for their next start.
+pub fn up(host: &Host, client: &Client) -> Answer<Vec<String>> {
+    let filters = ["--filter", "status=running", "--filter", "status=paused"];
+    let args = [&["ps", "--format", "{{.Names}}"][..], &filters].concat();
+    match client.list(host, &args) {
+        Ok(names) => Answer::Known(names.lines().map(str::to_owned).collect()),
+        Err(why) => Answer::Unknown(why),
+    }
+}
+
 /// Containers, running or stopped, that could not start without our setup.
 pub fn dependent_containers(host: &Host, client: &Client) -> Answer<Vec<DependentContainer>> {
     if !host.is_live() {

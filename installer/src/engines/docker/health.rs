@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, DaemonInfo};
 use super::daemon_json::DaemonJson;
+use super::reload;
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
@@ -84,4 +85,18 @@ pub fn disagrees(file: &DaemonJson, info: &DaemonInfo) -> Option<String> {
     let is_of_us = default == ours || *is == ours;
     (is_of_us && default != is)
         .then(|| format!("its default runtime is {is:?}, not {default:?} as in {place}"))
+}
+
+/// What of ours the daemon has that is neither in its file nor given by a flag of its unit; `None` if it has nothing.
+pub fn has_more(host: &Host, file: &DaemonJson, unit: &Unit, info: &DaemonInfo) -> Option<String> {
+    let wanted = SetupOptions::default();
+    let name = &wanted.runtime_name;
+    if reload::keeps_our_default(file, unit, info) {
+        return Some(format!("runtime {name:?} is still its default"));
+    }
+    let path = info.runtimes.get(name);
+    let knows = path.is_some_and(|path| wanted.is_our_shim(host, path));
+    let is_in_file = file.get(&["runtimes", name]).is_some();
+    (knows && !is_in_file && unit.where_is("--add-runtime").is_none())
+        .then(|| format!("it still knows runtime {name:?}"))
 }

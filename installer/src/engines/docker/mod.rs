@@ -53,6 +53,9 @@ use crate::model::setup_options::{Mode, SetupOptions};
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
+/// The note on a Docker that does not run, and whose socket listens.
+const ON_DEMAND: &str = "its socket starts it when it is used";
+
 /// A Docker that we manage.
 pub struct Docker {
     facts: Facts,
@@ -194,17 +197,20 @@ impl Docker {
         let client = Client::new(host, program, listens);
         let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
+        let mut is_on_demand = false;
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
             // Not even a question to one that does not run: its socket would start it.
-            let can_answer = host.is_live() && !is_down(host, &unit_name, user.as_ref());
-            let info = can_answer.then(|| client.info(host));
+            let is_down = host.is_live() && is_down(host, &unit_name, user.as_ref());
+            let info = (host.is_live() && !is_down).then(|| client.info(host));
+            is_on_demand = is_down && service_of(&unit_name, user.as_ref()).is_socket_up(host);
             (version.end(), info.unwrap_or(Answer::None))
         });
-        let notes = file
+        let mut notes = file
             .as_ref()
             .map(|f| runtime_entry::dangling(host, f))
             .unwrap_or_default();
+        notes.extend(is_on_demand.then(|| ON_DEMAND.to_owned()));
         Self {
             facts: Facts {
                 name: match user {
@@ -300,6 +306,15 @@ impl Docker {
                 self.version.known().copied(),
             ),
         }
+    }
+
+    /// Whether containers run on while it restarts: for that, both the daemon that ends and the one that begins need
+    /// live-restore.
+    fn keeps_containers(&self) -> bool {
+        let file = self
+            .file()
+            .and_then(|file| file.get(&["live-restore"])?.as_bool());
+        self.info.known().is_some_and(|info| info.live_restore) && file != Some(false)
     }
 
     /// What making our runtime the default does to the containers that are made from then on.
@@ -405,13 +420,22 @@ impl Engine for Docker {
         let can_reload = |info: &DaemonInfo| {
             self.user.is_none()
                 && reload::is_enough(changes, &self.unit, info)
+                && !self
+                    .file()
+                    .is_some_and(|f| reload::keeps_our_default(f, &self.unit, info))
                 && drop_in::is_started_with(host, &self.unit, &self.pidfile())
         };
         match &self.info {
             Answer::Known(info) if can_reload(info) => {
                 Activation::Reload(with("running containers keep running (reload)"))
             }
-            info => restart::planned(host, &self.client, info, with),
+            info => {
+                let mut info = info.clone();
+                if let Answer::Known(info) = &mut info {
+                    info.live_restore = self.keeps_containers();
+                }
+                restart::planned(host, &self.client, &info, with)
+            }
         }
     }
 
@@ -447,6 +471,18 @@ impl Engine for Docker {
         }
     }
 
+    fn still_in_effect(&self, host: &Host) -> Answer<Option<String>> {
+        let info = match &self.info {
+            Answer::Known(info) => info,
+            Answer::None => return Answer::Known(None),
+            Answer::Unknown(why) => return Answer::Unknown(why.clone()),
+        };
+        match &self.file {
+            Ok(file) => Answer::Known(health::has_more(host, file, &self.unit, info)),
+            Err(e) => Answer::Unknown(e.to_string()),
+        }
+    }
+
     fn daemon_service(&self, _host: &Host) -> Option<Service> {
         Some(self.service())
     }
@@ -467,8 +503,10 @@ impl Engine for Docker {
     }
 
     fn stopping(&self, host: &Host, planned: &[String]) -> Vec<String> {
-        let stops = self.info.known().is_some_and(|info| !info.live_restore);
-        match stops.then(|| containers::running(host, &self.client)) {
+        // With live-restore too: whether they outlive the restart is seen after it. One that does not run is not asked: its
+        // socket would start it.
+        let runs = self.info.known().is_some();
+        match runs.then(|| containers::up(host, &self.client)) {
             Some(Answer::Known(now)) => now,
             // The containers in the plan, which ran a moment ago.
             _ => planned.to_vec(),
@@ -476,6 +514,9 @@ impl Engine for Docker {
     }
 
     fn removed_on_stop(&self, host: &Host, names: &[String]) -> Vec<String> {
+        if self.keeps_containers() {
+            return Vec::new();
+        }
         containers::removed_on_stop(host, &self.client, names)
     }
 

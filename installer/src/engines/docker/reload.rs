@@ -12,9 +12,11 @@
 use serde_json::{Map, Value};
 
 use super::client::DaemonInfo;
+use super::daemon_json::DaemonJson;
 use crate::edit::json;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, MergeKind};
+use crate::model::setup_options::SetupOptions;
 
 /// Flags whose values a reload loses.
 const FLAGS: [&str; 2] = ["--add-runtime", "--default-runtime"];
@@ -56,6 +58,15 @@ pub fn is_enough(changes: &[Change], unit: &Unit, info: &DaemonInfo) -> bool {
         .keys()
         .all(|name| new.contains(name) || BUILT_IN.iter().any(|b| name.starts_with(b)));
     keys.iter().all(only) && nothing_goes && default_can_go_back && all_of_file
+}
+
+/// Whether our runtime is the daemon's default, and neither its file nor a flag of its unit says so. A reload keeps it.
+pub fn keeps_our_default(file: &DaemonJson, unit: &Unit, info: &DaemonInfo) -> bool {
+    let ours = SetupOptions::default().runtime_name;
+    let in_file = file.get(&["default-runtime"]).and_then(Value::as_str);
+    info.default_runtime == ours
+        && in_file != Some(ours.as_str())
+        && unit.where_is(FLAGS[1]).is_none()
 }
 
 fn object(text: Option<&str>) -> Option<Map<String, Value>> {
