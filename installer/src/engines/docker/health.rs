@@ -51,10 +51,10 @@ pub fn wait(
     }
 }
 
-/// Runs dockerd's own checker on the file; an error contains its answer.
-pub fn ensure_valid(host: &Host, config: &Path, unit: &Unit) -> Result<(), Error> {
-    let file = config.display().to_string();
-    let mut argv = vec!["dockerd", "--validate", "--config-file", &file];
+/// Runs the checker of that dockerd on the file; an error contains its answer.
+pub fn ensure_valid(host: &Host, dockerd: &Path, config: &Path, unit: &Unit) -> Result<(), Error> {
+    let (dockerd, file) = (dockerd.display().to_string(), config.display().to_string());
+    let mut argv = vec![&*dockerd, "--validate", "--config-file", &file];
     // With the flags of its unit, it also reports keys that are set both by flag and in the file.
     let is_dockerd = unit.program().is_some_and(|p| p.ends_with("/dockerd"));
     if is_dockerd && unit.flag("--config-file").is_none() {

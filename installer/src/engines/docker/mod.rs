@@ -60,6 +60,8 @@ const ON_DEMAND: &str = "its socket starts it when it is used";
 pub struct Docker {
     facts: Facts,
     version: Answer<(u32, u32)>,
+    /// Its dockerd.
+    program: PathBuf,
     config: PathBuf,
     /// What `config` contained when it was last read, or why that is not known.
     file: Result<DaemonJson, Error>,
@@ -224,6 +226,7 @@ impl Docker {
                 version: version.known().cloned(),
             },
             version: version.map(|v| major_minor(&v)),
+            program: program.to_owned(),
             config,
             file,
             unit,
@@ -590,7 +593,7 @@ impl Engine for Docker {
         if !can || !host.root().exists(&self.config) {
             return Ok(false);
         }
-        health::ensure_valid(host, &self.config, &self.unit)?;
+        health::ensure_valid(host, &self.program, &self.config, &self.unit)?;
         Ok(true)
     }
 
