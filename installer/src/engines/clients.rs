@@ -199,12 +199,12 @@ fn cli_note(host: &Host, row: &ClientRow, cli: &CliSupport) -> String {
 fn named_cli(host: &Host, row: &ClientRow, key: &str) -> Option<String> {
     let file = row.files.iter().find(|file| host.root().exists(file))?;
     let text = host.root().read_to_string(file).ok()?;
-    let values = text.lines().filter_map(|line| {
+    let mut values = text.lines().filter_map(|line| {
         let (name, value) = line.split_once('=')?;
         (name.trim() == key).then(|| value.trim().to_owned())
     });
     values
-        .last()
+        .next_back()
         .filter(|program| !program.is_empty() && host.root().exists(program))
 }
 
