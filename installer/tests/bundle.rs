@@ -122,7 +122,11 @@ fn without_root_unreadable_files_are_listed() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     // Another user may not have access to the directory of the program.
     let program = dir.path().join("gpusetup");
-    fs::copy(env!("CARGO_BIN_EXE_gpusetup"), &program).unwrap();
+    // A copy by another process: one by this process could be refused as busy, because a process that another test starts
+    // meanwhile has its descriptor for a moment.
+    let built = env!("CARGO_BIN_EXE_gpusetup");
+    let copied = Command::new("cp").arg(built).arg(&program).status();
+    assert!(copied.unwrap().success());
     let mut command = Command::new(program);
     command.current_dir(dir.path()).uid(65534).gid(65534);
     let out = command.args(["--root", "host", "bundle", "--json", "-o", "x.tar.gz"]);

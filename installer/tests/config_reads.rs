@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 /// A run checks twice whether a file is as planned: before it writes the first file, and before it
-/// writes this one.
-const LOOKS: usize = 2;
+/// writes this one. At its end it looks whether what it has written is still there.
+const LOOKS: usize = 3;
 
 /// Counts reads. It watches directories, so that a file that is replaced is still watched.
 struct Reads {

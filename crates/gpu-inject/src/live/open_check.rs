@@ -80,7 +80,7 @@ mod tests {
             assert_eq!(fs::read(dir.path().join(PROCESSES)).unwrap(), b"");
             fs::write(dir.path().join(file), "populated 1\nfrozen 0\n").unwrap();
             refused(dir.path(), dir.path(), &[]).unwrap();
-            assert_eq!(fs::read(dir.path().join(PROCESSES)).unwrap(), b"00");
+            assert_eq!(fs::read(dir.path().join(PROCESSES)).unwrap(), b"0");
         }
     }
 }

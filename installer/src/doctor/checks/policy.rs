@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::programs;
 use gpu_inject::policy::{
-    LAST_SEEN, LastSeen, OFF_SWITCH, OffSwitch, PATH, RuntimeMode, command_to_put_back,
+    LAST_SEEN, OFF_SWITCH, OffSwitch, PATH, RuntimeMode, command_to_put_back,
 };
 
 use crate::doctor::checks::check::Checks;
@@ -41,7 +41,8 @@ fn invalid(look: &HostFacts) -> Option<String> {
 }
 
 fn gone(look: &HostFacts) -> Option<String> {
-    (LastSeen::of(look.host.root()) == LastSeen::Gone)
+    let is_gone = look.policy_file().is_ok_and(|file| file.text.is_none());
+    (is_gone && look.host.root().exists(LAST_SEEN))
         .then(|| format!("{PATH} is not there; what stood in it is in {LAST_SEEN}"))
 }
 
