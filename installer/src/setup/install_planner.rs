@@ -22,7 +22,7 @@ use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
 use crate::setup::default_runtime;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
-use crate::setup::host_state;
+use crate::setup::{history, host_state};
 use crate::setup::other_toolkits::{self, ConflictResolution};
 use crate::transaction::interrupted;
 use crate::transaction::plan::Plan;
@@ -104,6 +104,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
         let state = default_runtime::state(&receipt, &*engine, request.default_runtime);
         let wanted = SetupOptions {
             default_runtime: state.is_some_and(DefaultRuntime::is_ours),
+            texts_before: history::texts_before(&receipt),
             ..request.wanted.clone()
         };
         let changes = engine.changes(host, &wanted);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::config::MergedConfig;
+use super::given::GivenSetting;
 use crate::error::Error;
 use crate::host::Host;
 
@@ -20,6 +21,10 @@ pub(super) struct Installation {
     pub(super) config: PathBuf,
     /// The drop-in directory.
     pub(super) dir: PathBuf,
+    /// What its flags and variables say.
+    pub(super) given: Vec<GivenSetting>,
+    /// Directories in which programs of its own are found, in front of the usual ones: the PATH that its unit gives it.
+    pub(super) path: Vec<PathBuf>,
 }
 
 impl Installation {
@@ -42,6 +47,7 @@ impl Installation {
 
     /// What CRI-O reads apart from our drop-in.
     pub(super) fn merged(&self, host: &Host) -> Result<MergedConfig, Error> {
-        MergedConfig::read(host, &self.config, &self.dir, &self.drop_in())
+        let ours = self.drop_in();
+        MergedConfig::read(host, &self.config, &self.dir, &ours, &self.given)
     }
 }

@@ -5,8 +5,11 @@
 //! their GPUs from the shim or CDI. The runtime works in every CRI-O; one before 1.18 reads no
 //! drop-ins and gets it in crio.conf.
 
+mod base;
 pub(crate) mod config;
+mod given;
 mod installation;
+mod remarks;
 mod runtime;
 mod sandboxes;
 
@@ -30,7 +33,8 @@ use crate::host::Host;
 use crate::host::answer::{self, Answer};
 use crate::host::policy_file::HostPolicy;
 use crate::host::service::{Manager, Service};
-use crate::host::systemd_unit::{self, Unit};
+use crate::host::start_flags::StartFlags;
+use crate::host::systemd_unit;
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
@@ -73,11 +77,13 @@ impl Crio {
         }
         let full_version = installed_version(host);
         let version = full_version.as_deref().map(major_minor);
-        let unit = Unit::read(host, &service_name(host));
-        let place = |flag: &str, variable: &str, default: &str| {
-            let set = unit.flag(flag).or_else(|| unit.environment(variable));
-            PathBuf::from(set.unwrap_or_else(|| default.into()))
+        let flags = StartFlags::read(host, &service_name(host));
+        let place = |names: &[&str], variable: &str, default: &str| {
+            let set = flags.get(names, variable);
+            set.and_then(|s| s.path().map(Path::to_owned))
+                .unwrap_or_else(|| default.into())
         };
+        let path = flags.unit().environment("PATH").unwrap_or_default();
         let mut notes = Vec::new();
         if version.is_some_and(|v| v < CDI) {
             notes.push(
@@ -87,8 +93,10 @@ impl Crio {
         }
         let at = Installation {
             version,
-            config: place("--config", "CONTAINER_CONFIG", CONFIG),
-            dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+            config: place(&["config", "c"], "CONTAINER_CONFIG", CONFIG),
+            dir: place(&["config-dir", "d"], "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+            given: given::settings(&flags),
+            path: std::env::split_paths(&path).collect(),
         };
         let merged = at.merged(host);
         Some(Self {
@@ -204,15 +212,23 @@ impl Engine for Crio {
             return Ok(Vec::new());
         }
         let merged = self.merged.as_ref().map_err(Clone::clone)?;
-        let Some(runtime) = self.at.runtime(host, merged, wanted)? else {
+        if !self.at.is_free(host, merged, wanted)? {
             return Ok(Vec::new());
-        };
-        let base = self.at.base(host, merged, wanted);
+        }
         let policy = self.policy.as_ref().map_err(Clone::clone)?;
-        let both = runtime::low_level(host, &base, policy)?
-            .into_iter()
-            .chain([runtime]);
+        let base = self.at.base(host, merged, &policy.policy, wanted)?;
+        let runtime = self.at.runtime(host, merged, &base, wanted)?;
+        let low_level = runtime::low_level(&self.at, host, merged, &base, policy, wanted)?;
+        let both = low_level.into_iter().chain([runtime]);
         Ok(both.filter(Change::is_needed).collect())
+    }
+
+    fn consequences(&self, host: &Host, wanted: &SetupOptions) -> Vec<String> {
+        let changes = self.changes(host, wanted).unwrap_or_default();
+        let (Ok(merged), false) = (&self.merged, changes.is_empty()) else {
+            return Vec::new();
+        };
+        remarks::taken_over(host, merged, wanted)
     }
 
     fn warnings(&self, host: &Host) -> Vec<String> {
@@ -233,21 +249,16 @@ impl Engine for Crio {
         if !self.at.is_before(CDI) {
             warnings.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
-        let base = self.at.base(host, merged, &SetupOptions::default());
-        // `changes` reports a policy that cannot be read.
-        let policy = self.policy.as_ref().ok().map(|file| &file.policy);
-        let runtimes = policy.into_iter().flat_map(|policy| &policy.runtimes);
-        let mut programs = runtimes.filter_map(|r| host.program(r));
-        if let (Some(ours), Some(theirs)) = (programs.next(), &base.program)
-            && ours.file_name() != theirs.file_name()
-        {
-            warnings.push(format!(
-                "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {PATH} says which, for every engine",
-                ours.display(),
-                theirs.display()
-            ));
-        }
+        warnings.extend(remarks::other_low_level(
+            &self.at,
+            host,
+            merged,
+            &self.policy,
+        ));
         warnings.extend(oci_hooks::leftovers(host));
+        if let Some((_, dirs)) = merged.list(&["crio", "runtime", "hooks_dir"]) {
+            warnings.extend(oci_hooks::leftovers_in(host, &dirs, "CRI-O"));
+        }
         warnings.extend(selinux::denies(host));
         warnings
     }
