@@ -281,8 +281,9 @@ fn a_node_stays_as_it_is(node: &Node) -> Result<(), TestCaseError> {
     if adopts || !node.has_theirs() {
         ours.push("nvidia");
     }
-    if node.mode == 3 && (node.by == 0 || matches!(node.engine, Engine::Containerd(_))) {
+    if node.mode == 3 || adopts && node.default() == Some("nvidia") {
         ours.push("");
+        prop_assert_eq!(now.get(""), now.get("nvidia"));
     }
     others_are_the_same(&was, &now, &ours)?;
     if !ours.is_empty() {
