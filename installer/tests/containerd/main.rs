@@ -482,6 +482,11 @@ fn a_template_that_k3s_has_not_read_yet_decides() {
                 &[name, "has not read yet", "template \"base\""],
             );
         }
+        // It has a runtime of our name, so that doctor would take it for whole.
+        let bare = format!("version = 3\n{}", runtime(K3S_V3, "nvidia", OURS));
+        let tree = with("config-v3.toml.tmpl", &bare);
+        let found = String::from_utf8(tree.run(&["doctor", "--json"]).stdout).unwrap();
+        assert!(found.contains("has not been made of it yet"), "{found}");
         // It has been read.
         let read = with("config-v3.toml.tmpl", &rendered);
         assert_eq!(read.code(&["install", "--yes"]), 0);

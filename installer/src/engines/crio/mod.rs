@@ -17,9 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use config::MergedConfig;
-use gpu_host::init;
 use gpu_inject::policy::PATH;
-use installation::{DROP_INS, Installation};
+use installation::{DROP_INS, Installation, service, service_name};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
@@ -32,9 +31,8 @@ use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::answer::{self, Answer};
 use crate::host::policy_file::HostPolicy;
-use crate::host::service::{Manager, Service};
+use crate::host::service::Service;
 use crate::host::start_flags::StartFlags;
-use crate::host::systemd_unit;
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
@@ -184,24 +182,6 @@ fn installed_version(host: &Host) -> Option<String> {
     host.package_version(&["cri-o"])
 }
 
-/// The name of its unit: packages before 1.18 call it `cri-o`; later ones have that name as an
-/// alias.
-fn service_name(host: &Host) -> String {
-    let has = |name| systemd_unit::is_there(host, name);
-    let old = has("cri-o.service") && !has("crio.service");
-    if old { "cri-o.service" } else { "crio.service" }.into()
-}
-
-fn service(host: &Host) -> Service {
-    match init::detect(host.root()) {
-        init::Init::OpenRc => Service {
-            name: "crio".into(),
-            manager: Manager::OpenRc,
-        },
-        _ => Service::systemd(service_name(host)),
-    }
-}
-
 impl Engine for Crio {
     fn facts(&self) -> &Facts {
         &self.facts
@@ -219,16 +199,19 @@ impl Engine for Crio {
         let base = self.at.base(host, merged, &policy.policy, wanted)?;
         let runtime = self.at.runtime(host, merged, &base, wanted)?;
         let low_level = runtime::low_level(&self.at, host, merged, &base, policy, wanted)?;
-        let both = low_level.into_iter().chain([runtime]);
-        Ok(both.filter(Change::is_needed).collect())
+        Ok(low_level
+            .into_iter()
+            .chain([runtime])
+            .filter(Change::is_needed)
+            .collect())
     }
 
     fn consequences(&self, host: &Host, wanted: &SetupOptions) -> Vec<String> {
         let changes = self.changes(host, wanted).unwrap_or_default();
-        let (Ok(merged), false) = (&self.merged, changes.is_empty()) else {
-            return Vec::new();
-        };
-        remarks::taken_over(host, merged, wanted)
+        match &self.merged {
+            Ok(merged) if !changes.is_empty() => remarks::taken_over(host, merged, wanted),
+            _ => Vec::new(),
+        }
     }
 
     fn warnings(&self, host: &Host) -> Vec<String> {

@@ -8,7 +8,7 @@
 
 mod data_dir;
 mod kind;
-mod pending;
+pub mod pending;
 mod template;
 
 use std::path::{Path, PathBuf};

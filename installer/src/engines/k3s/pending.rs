@@ -20,7 +20,7 @@ pub struct PendingTemplate {
 
 impl PendingTemplate {
     /// `None` if the generated file has all that the template says.
-    pub(super) fn of(path: PathBuf, text: &str, rendered: &str) -> Option<Self> {
+    pub fn of(path: PathBuf, text: &str, rendered: &str) -> Option<Self> {
         let lines = literal(text);
         let is_there = |line: &str| rendered.lines().any(|l| l.trim() == line);
         if lines.iter().all(|line| is_there(line)) {
