@@ -13,7 +13,8 @@ use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor
 use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
-use crate::host::systemd_unit::{self, Unit};
+use crate::host::start_flags::StartFlags;
+use crate::host::systemd_unit;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
@@ -39,8 +40,9 @@ fn find(host: &Host) -> Option<Containerd> {
     let units = ["k0sworker.service", "k0scontroller.service"];
     let unit = units.iter().find(|name| systemd_unit::is_there(host, name));
     let data = unit
-        .and_then(|u| Unit::read(host, u).flag("--data-dir"))
-        .map_or_else(|| PathBuf::from("/var/lib/k0s"), PathBuf::from);
+        .and_then(|u| StartFlags::read(host, u).get(&["data-dir"], ""))
+        .and_then(|given| given.path().map(Path::to_owned))
+        .unwrap_or_else(|| PathBuf::from("/var/lib/k0s"));
     let bundled = |name: &str| data.join("bin").join(name).display().to_string();
     let daemon = Daemon {
         name: "k0s".into(),

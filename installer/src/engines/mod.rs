@@ -15,7 +15,7 @@ pub mod docker;
 pub mod down;
 pub mod engine;
 mod k0s;
-mod k3s;
+pub(crate) mod k3s;
 mod microk8s;
 pub(crate) mod oci_hooks;
 pub(crate) mod podman;

@@ -26,10 +26,28 @@ pub fn leftovers(host: &Host) -> Vec<String> {
     files(host).iter().map(remark).collect()
 }
 
+/// The same for the directories that one engine is told to read besides.
+pub fn leftovers_in(host: &Host, dirs: &[&str], engine: &str) -> Vec<String> {
+    let others = dirs
+        .iter()
+        .filter(|dir| !DIRS.contains(&dir.trim_end_matches('/')));
+    let remark = |path: &PathBuf| {
+        format!(
+            "{} makes {engine} run a hook of the NVIDIA toolkit, which clashes with CDI and with our runtime: remove that file",
+            path.display()
+        )
+    };
+    files_in(host, others.copied()).iter().map(remark).collect()
+}
+
 /// The files of such hooks.
 pub fn files(host: &Host) -> Vec<PathBuf> {
+    files_in(host, DIRS)
+}
+
+fn files_in<'a>(host: &Host, dirs: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
     let mut hooks = Vec::new();
-    for dir in DIRS {
+    for dir in dirs {
         for name in host.root().read_dir(dir).unwrap_or_default() {
             let path = Path::new(dir).join(name);
             if path.extension().is_none_or(|e| e != "json") {

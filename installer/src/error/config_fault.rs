@@ -62,6 +62,15 @@ pub enum ConfigFault {
         /// The key.
         key: String,
     },
+    /// It is a template that stands alone and that the engine has not read yet.
+    #[error(
+        "is a template that {engine} has not read yet, and has no {{{{ template \"base\" . }}}}: at the restart \
+         {engine} would make its config.toml of it alone"
+    )]
+    TemplateNotRead {
+        /// The engine.
+        engine: String,
+    },
     /// A value would be interpreted as part of the template's own language.
     #[error(
         "would get a value of the usual runtime with {{{{ in it, which a template takes for its own"
@@ -78,6 +87,24 @@ pub enum ConfigFault {
     ReadLater {
         /// Our file.
         ours: PathBuf,
+    },
+    /// A flag of the daemon, or a variable that stands for one, counts before our file.
+    #[error("has {flag}, which counts before {}", ours.display())]
+    FlagFirst {
+        /// The flag or variable.
+        flag: String,
+        /// Our file.
+        ours: PathBuf,
+    },
+    /// The low-level program of the runtime that ours does the same as is not installed.
+    #[error(
+        "says that containers run by runtime {runtime:?}, whose program is not installed: {looked_for}"
+    )]
+    NoLowLevel {
+        /// The runtime.
+        runtime: String,
+        /// The programs that were looked for.
+        looked_for: String,
     },
     /// The daemon is started with a flag for the key, and does not accept both.
     #[error("starts dockerd with {flag}, and dockerd refuses {key:?} in {} beside it", file.display())]
@@ -211,6 +238,10 @@ impl ConfigFault {
             Self::InTemplate { .. } => {
                 format!("use `{ByRuntimeOnly}`, or a release with containerd 2, where CDI is on")
             }
+            Self::TemplateNotRead { engine } => first(&format!(
+                "begin it with the line {{{{ template \"base\" . }}}}, or restart {engine} yourself and see that the node \
+                 comes up"
+            )),
             Self::TemplateMarks => "take it out of that runtime, then run this again".into(),
             Self::Overrides { .. } => {
                 "take that out of it, then run this again. Nothing was changed.".into()
@@ -218,6 +249,13 @@ impl ConfigFault {
             Self::ReadLater { .. } => {
                 "give it a name that comes earlier, then run this again".into()
             }
+            Self::FlagFirst { flag, .. } => first(&format!(
+                "put what {flag} says into a file of the engine's and take it out there, or keep it with `{Leave}`"
+            )),
+            Self::NoLowLevel { .. } => first(
+                "install that program, or name one that is installed as the runtime's program or in \
+                 nvidia-container-runtime.runtimes",
+            ),
             Self::FlagClash { flag, file, .. } => {
                 format!("move {flag} into {}, then run this again", file.display())
             }

@@ -14,6 +14,7 @@ pub mod process;
 pub mod service;
 pub mod service_state;
 pub mod signals;
+pub mod start_flags;
 pub mod systemd_scopes;
 pub mod systemd_unit;
 pub mod threads;

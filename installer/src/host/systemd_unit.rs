@@ -174,6 +174,13 @@ impl Unit {
         self.start.iter().skip(skipped).map(|w| w.text.as_str())
     }
 
+    /// The program's arguments, each with the file that has it.
+    pub fn words(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let skipped = usize::from(self.is_there);
+        let words = self.start.iter().skip(skipped);
+        words.map(|w| (w.text.as_str(), w.from.as_path()))
+    }
+
     /// The values of a flag on the command line: `--flag=value` or `--flag value`.
     pub fn flags(&self, name: &str) -> Vec<&str> {
         let mut values = Vec::new();
@@ -206,8 +213,13 @@ impl Unit {
 
     /// The value that the unit gives an environment variable.
     pub fn environment(&self, name: &str) -> Option<String> {
+        self.variable(name).map(|(value, _)| value.to_owned())
+    }
+
+    /// The value of an environment variable, and the file that sets it.
+    pub fn variable(&self, name: &str) -> Option<(&str, &Path)> {
         let set = self.variables.iter().rfind(|v| v.name == name)?;
-        Some(set.value.clone())
+        Some((&set.value, &set.from))
     }
 }
 

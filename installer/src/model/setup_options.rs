@@ -1,5 +1,6 @@
 //! The options of a setup: what the user wants set up.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub struct SetupOptions {
     pub names_dir: PathBuf,
     /// What to do with a runtime of that name that another tool added or that was written by hand.
     pub existing: Existing,
+    /// The texts of files before gpusetup changed them first: they tell which runtime ours has taken the place of.
+    pub texts_before: BTreeMap<PathBuf, String>,
 }
 
 impl Default for SetupOptions {
@@ -33,6 +36,7 @@ impl Default for SetupOptions {
             runtime_path: "/usr/bin/gpu-container-runtime".into(),
             names_dir: "/usr/lib/gpu-container/bin".into(),
             existing: Existing::Refuse,
+            texts_before: BTreeMap::new(),
         }
     }
 }

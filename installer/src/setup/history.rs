@@ -1,6 +1,7 @@
 //! Reads from the receipt what earlier runs have set up.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::engines::engine::Engine;
 use crate::host::Host;
@@ -20,7 +21,10 @@ pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
         return None;
     }
     let Some(options) = receipt.asked.get(&engine.facts().name) else {
-        return is_edited(receipt, engine).then(SetupOptions::default);
+        return is_edited(receipt, engine).then(|| SetupOptions {
+            texts_before: texts_before(receipt),
+            ..SetupOptions::default()
+        });
     };
     Some(SetupOptions {
         mode: options.mode,
@@ -30,8 +34,16 @@ pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
         } else {
             Existing::Refuse
         },
+        texts_before: texts_before(receipt),
         ..SetupOptions::default()
     })
+}
+
+/// The texts of files before earlier runs changed them, see [`SetupOptions::texts_before`].
+pub fn texts_before(receipt: &Receipt) -> BTreeMap<PathBuf, String> {
+    let changes = receipt.changes.iter();
+    let texts = changes.filter_map(|c| Some((c.path.clone(), c.before.clone()?)));
+    texts.collect()
 }
 
 /// Fails if this user may not know what root has set up here: root's receipt and journal are for root alone, and a user's

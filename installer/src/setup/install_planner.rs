@@ -23,9 +23,9 @@ use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
 use crate::setup::default_runtime;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
-use crate::setup::host_state;
 use crate::setup::other_toolkits::{self, ConflictResolution};
 use crate::setup::undo_planner;
+use crate::setup::{history, host_state};
 use crate::transaction::interrupted;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
@@ -173,6 +173,7 @@ impl EngineRequest<'_> {
         let state = default_runtime::state(receipt, &*engine, self.request.default_runtime);
         let wanted = SetupOptions {
             default_runtime: state.is_some_and(DefaultRuntime::is_ours),
+            texts_before: history::texts_before(receipt),
             ..self.request.wanted.clone()
         };
         let changes = engine.changes(host, &wanted);

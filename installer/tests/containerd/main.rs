@@ -399,3 +399,141 @@ fn a_unit_counts_wherever_systemd_reads_units() {
         assert_eq!(services, "[\"k0sworker.service\"]", "{unit}");
     }
 }
+
+/// The node images of AKS with a GPU: NVIDIA's runtime is the default, and there is no table of runc.
+#[test]
+fn ours_is_like_the_default_runtime_that_is_nvidias() {
+    for (version, table, schema) in [("1.7.24", V2, 2), ("2.1.9", V3, 3)] {
+        let default = runtime(
+            table,
+            "nvidia-container-runtime",
+            "/usr/bin/nvidia-container-runtime",
+        );
+        let text = format!(
+            "version = {schema}\n[{table}.containerd]\ndefault_runtime_name = \"nvidia-container-runtime\"\n{default}SystemdCgroup = true\n"
+        );
+        let tree = site(version, &[(ROOT, &text)]);
+        tree.write("usr/bin/nvidia-container-runtime", "");
+        for args in [
+            &["install", "--yes"][..],
+            &["install", "--yes", "--default-runtime"],
+        ] {
+            for _ in 0..2 {
+                assert_eq!(tree.code(args), 0);
+                let made: toml::Table = tree.read(ROOT).parse().unwrap();
+                let key = table.trim_start_matches("plugins.").trim_matches('"');
+                let options = &made["plugins"][key]["containerd"]["runtimes"]["nvidia"]["options"];
+                assert_eq!(options["SystemdCgroup"].as_bool(), Some(true), "{version}");
+                assert_eq!(options["BinaryName"].as_str(), Some(OURS));
+            }
+        }
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(tree.read(ROOT), text);
+    }
+}
+
+/// EKS's older node images: schema 1, with a table that names the default runtime.
+#[test]
+fn ours_is_like_the_runtime_of_a_default_runtime_table() {
+    let text = |kind: &str| {
+        format!(
+            "[plugins.cri.containerd.default_runtime]\nruntime_type = \"{kind}\"\nprivileged_without_host_devices = true\n[plugins.cri.containerd.default_runtime.options]\nSystemdCgroup = true\nNoPivotRoot = true\nBinaryName = \"/usr/bin/site\"\n"
+        )
+    };
+    for (kind, has_all) in [
+        ("io.containerd.runc.v2", true),
+        ("io.containerd.runtime.v1.linux", false),
+    ] {
+        let tree = site("1.6.20", &[(ROOT, &text(kind))]);
+        is_refused(
+            &tree,
+            &["--default-runtime"],
+            &["default_runtime_name has no effect", ROOT],
+        );
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+        let made: toml::Table = tree.read(ROOT).parse().unwrap();
+        let ours = &made["plugins"]["cri"]["containerd"]["runtimes"]["nvidia"];
+        assert_eq!(ours["options"]["SystemdCgroup"].as_bool(), Some(true));
+        assert_eq!(ours["options"].get("NoPivotRoot").is_some(), has_all);
+        assert_eq!(
+            ours.get("privileged_without_host_devices").is_some(),
+            has_all
+        );
+        assert_eq!(ours["options"]["BinaryName"].as_str(), Some(OURS));
+    }
+}
+
+/// k3s reads a template at each start, and our change needs one.
+#[test]
+fn a_template_that_k3s_has_not_read_yet_decides() {
+    const DIR: &str = "var/lib/rancher/k3s/agent/etc/containerd";
+    let import = format!("imports = [\"/{DIR}/config-v3.toml.d/*.toml\"]\n");
+    for with_import in ["", import.as_str()] {
+        let rendered = format!("version = 3\n{with_import}{}", runtime(K3S_V3, "runc", ""));
+        let with = |name: &str, text: &str| {
+            k3s(&[(RENDERED, &rendered), (&format!("{DIR}/{name}"), text)])
+        };
+        let bare = "version = 3\n[debug]\nlevel = \"debug\"\n";
+        // Without the built-in template, nobody knows whether the node would come up.
+        for name in ["config-v3.toml.tmpl", "config.toml.tmpl"] {
+            is_refused(
+                &with(name, bare),
+                &[],
+                &[name, "has not read yet", "template \"base\""],
+            );
+        }
+        // It has a runtime of our name, so that doctor would take it for whole.
+        let bare = format!("version = 3\n{}", runtime(K3S_V3, "nvidia", OURS));
+        let tree = with("config-v3.toml.tmpl", &bare);
+        let found = String::from_utf8(tree.run(&["doctor", "--json"]).stdout).unwrap();
+        assert!(found.contains("has not been made of it yet"), "{found}");
+        // It has been read.
+        let read = with("config-v3.toml.tmpl", &rendered);
+        assert_eq!(read.code(&["install", "--yes"]), 0);
+        // It adds to the built-in one, and has a runtime of our name.
+        let theirs = runtime(K3S_V3, "nvidia", "/opt/theirs");
+        let adds = with(
+            "config-v3.toml.tmpl",
+            &format!("{{{{ template \"base\" . }}}}\n{theirs}"),
+        );
+        is_refused(&adds, &[], &["config-v3.toml.tmpl", "has a runtime"]);
+        assert_eq!(adds.code(&["install", "--yes", "--existing", "leave"]), 0);
+        // It adds something else.
+        let adds = with(
+            "config-v3.toml.tmpl",
+            "{{ template \"base\" . }}\n[debug]\nlevel = \"debug\"\n",
+        );
+        assert_eq!(adds.code(&["install", "--yes"]), 0);
+    }
+}
+
+#[test]
+fn what_a_unit_says_counts_before_the_files() {
+    let tree = k3s(&[(RENDERED, "version = 3\n")]);
+    let endpoint = "container-runtime-endpoint";
+    for (file, text) in [
+        (
+            "etc/systemd/system/k3s.service",
+            format!(
+                "[Service]\nEnvironmentFile=-/etc/sysconfig/k3s\nExecStart=/usr/local/bin/k3s agent --{endpoint}=unix:///run/containerd/containerd.sock\n"
+            ),
+        ),
+        (
+            "etc/rancher/k3s/config.yaml",
+            format!("{endpoint}: unix:///run/containerd/containerd.sock\n"),
+        ),
+    ] {
+        let before = tree.read_if_there(file);
+        tree.write(file, &text);
+        let facts = facts(&tree, "k3s");
+        assert_eq!(facts["standing"]["is"], "not-ours", "{facts}");
+        match before {
+            Some(before) => tree.write(file, &before),
+            None => std::fs::remove_file(tree.path(file)).unwrap(),
+        }
+    }
+    // Its own, by its full name.
+    let own = format!("{endpoint}: unix:///run/k3s/containerd/containerd.sock\n");
+    tree.write("etc/rancher/k3s/config.yaml", &own);
+    assert_eq!(facts(&tree, "k3s")["standing"]["is"], "ours");
+}

@@ -162,18 +162,26 @@ fn cgroup_driver(look: &HostFacts) -> Option<String> {
     )
 }
 
-/// gpusetup writes the options of its own runtime alone.
+/// gpusetup writes the options of its own runtime alone, and where that has taken the place of another one, not even those.
 fn same_driver(look: &HostFacts, usual: Remedy) -> Remedy {
     let Some((runc, names)) = other_drivers(look) else {
         return usual;
     };
     let is_ours = |name: &String| *name == SetupOptions::default().runtime_name;
+    let was_theirs = look
+        .receipt()
+        .into_iter()
+        .flat_map(|r| &r.changes)
+        .any(|c| {
+            let before = c.before.as_deref().unwrap_or_default();
+            c.path.starts_with("/etc/containerd") && before.contains("nvidia-container-runtime")
+        });
     usual
         .in_words(format!(
             "Set SystemdCgroup = {runc} in the options of {}, then restart containerd.",
             names.join(" and ")
         ))
-        .by_command_if(names.iter().all(is_ours))
+        .by_command_if(!was_theirs && names.iter().all(is_ours))
 }
 
 /// Files with a runtime for GPUs that the daemon does not read.

@@ -9,6 +9,7 @@ use crate::doctor::engine_state::GpuWay;
 use crate::doctor::engine_states;
 use crate::doctor::facts::{HostFacts, Lost};
 use crate::doctor::remedy::{Remedies, Remedy};
+use crate::engines::k3s::pending::PendingTemplate;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::error::invocation::Invocation;
@@ -51,22 +52,31 @@ fn template(look: &HostFacts) -> Option<String> {
     let dirs = RANCHER
         .iter()
         .map(|d| Path::new(d).join("agent/etc/containerd"));
-    let files = dirs.flat_map(|d| TEMPLATES.map(|t| d.join(t)));
-    let findings = files.filter(|path| {
-        let text = look.engine_text(path).unwrap_or_default();
-        let extends = text.contains("template \"base\"") || text.contains("runtimes.\"nvidia\"");
-        !text.trim().is_empty() && !extends && !text.contains("runtimes.nvidia")
-    });
-    evidence(
-        findings
-            .map(|p| {
-                format!(
+    let mut findings = Vec::new();
+    for dir in dirs {
+        let rendered = look.engine_text(&dir.join("config.toml"));
+        for path in TEMPLATES.map(|name| dir.join(name)) {
+            let text = look.engine_text(&path).unwrap_or_default();
+            if text.trim().is_empty() || text.contains("template \"base\"") {
+                continue;
+            }
+            let has_ours = ["runtimes.\"nvidia\"", "runtimes.nvidia"];
+            if !has_ours.iter().any(|table| text.contains(table)) {
+                findings.push(format!(
                     "{} neither extends the base template nor has a runtime nvidia",
-                    p.display()
-                )
-            })
-            .collect(),
-    )
+                    path.display()
+                ));
+            } else if let Some(rendered) = &rendered
+                && PendingTemplate::of(path.clone(), &text, rendered).is_some()
+            {
+                findings.push(format!(
+                    "{} does not extend the base template, and config.toml has not been made of it yet: the next start does",
+                    path.display()
+                ));
+            }
+        }
+    }
+    evidence(findings)
 }
 
 fn two_owners(look: &HostFacts) -> Option<String> {

@@ -27,7 +27,7 @@ use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
-use crate::host::systemd_unit::Unit;
+use crate::host::start_flags::StartFlags;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
@@ -103,12 +103,13 @@ fn find(host: &Host) -> Option<Containerd> {
     if !host.has_program("containerd") || is_anothers(host) {
         return None;
     }
-    let unit = Unit::read(host, "containerd.service");
-    let root = unit
-        .flag("--config")
+    let flags = StartFlags::read(host, "containerd.service");
+    // containerd's flags have no variables.
+    let given = |names: &[&str]| flags.get(names, "").map(|given| given.value);
+    let root = given(&["config"])
         .map(PathBuf::from)
         // Other commands in a unit may have a -c too.
-        .or_else(|| Some(PathBuf::from(unit.flag("-c")?)).filter(|p| is_toml(p)))
+        .or_else(|| Some(PathBuf::from(given(&["c"])?)).filter(|p| is_toml(p)))
         .unwrap_or_else(|| CONFIG.into());
     let mut daemon = Daemon {
         name: "containerd".into(),
@@ -125,10 +126,13 @@ fn find(host: &Host) -> Option<Containerd> {
     // `changes` reports files that cannot be read, and a daemon of which it is not known how it reads them.
     let files = known_version("containerd", &version).and_then(|()| place.files(host));
     let root_file = files.as_ref().ok().and_then(Files::root);
-    if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
+    if let Some(socket) = given(&["address", "a"]).or_else(|| socket(root_file)) {
         daemon.socket = socket.into();
     }
-    let set = |key| root_file.and_then(|f| f.get(&[key])?.as_str());
+    let set = |key| {
+        let in_file = || Some(root_file?.get(&[key])?.as_str()?.to_owned());
+        given(&[key]).or_else(in_file)
+    };
     if let Some(state) = set("state") {
         daemon.state = state.into();
     }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use toml_edit::Value;
 
 use super::files::Files;
-use super::schema::Cri;
+use super::schema::{Cri, TABLES};
 use super::view::{Found, View};
 use crate::edit::meaning::same_value;
+use crate::edit::toml;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
@@ -203,35 +204,27 @@ fn ours(
         &["containerd", "runtimes", name, "runtime_type"],
         RUNTIME_TYPE,
     ));
-    // Apart from its GPUs, a container must be the same with our runtime as with the usual one. So
-    // ours copies everything in the usual one's table, above all SystemdCgroup.
-    let usual = usual(view, name);
-    for (key, value) in view.values(&["containerd", "runtimes", usual]) {
-        if !OF_ITS_PROGRAM.contains(&key) && key != "options" {
-            settings.push(at(
-                cri,
-                &["containerd", "runtimes", name, key],
-                plain(value),
-            ));
+    let keys = |more: &[&str]| -> Vec<String> {
+        let table = ["containerd", "runtimes", name];
+        let all = cri.iter().chain(&table).chain(more);
+        all.map(|key| (*key).to_owned()).collect()
+    };
+    // Apart from its GPUs, a container must be the same with our runtime as with the one that is in use. So ours copies
+    // everything in that one's table, above all SystemdCgroup. A runtime that ours takes the place of keeps its own.
+    if !has_taken_over(view, wanted, found) {
+        let (table, is_of_type) = in_use(view, wanted, daemon);
+        let table: Vec<&str> = table.iter().map(String::as_str).collect();
+        for (key, value) in view.values(&table).into_iter().filter(|_| is_of_type) {
+            if !OF_ITS_PROGRAM.contains(&key) && key != "options" {
+                settings.push(setting(keys(&[key]), plain(value)));
+            }
         }
-    }
-    for (key, value) in options(view, usual) {
-        if key != "BinaryName" {
-            settings.push(at(
-                cri,
-                &["containerd", "runtimes", name, "options", key],
-                plain(value),
-            ));
-        }
-    }
-    // An older runtime type has other options, but each type has the cgroup driver among them.
-    if default_table(view, daemon).is_some() {
-        let keys = ["containerd", "default_runtime", "options", "SystemdCgroup"];
-        if let Some(value) = view.get(&keys).and_then(|f| f.item.as_value()) {
-            let keys = ["containerd", "runtimes", name, "options", "SystemdCgroup"];
-            let ours = at(cri, &keys, plain(value));
-            settings.retain(|s| s.keys != ours.keys);
-            settings.push(ours);
+        let options = [&table[..], &["options"]].concat();
+        for (key, value) in view.values(&options) {
+            // An older runtime type has other options, but each type has the cgroup driver among them.
+            if key != "BinaryName" && (is_of_type || key == "SystemdCgroup") {
+                settings.push(setting(keys(&["options", key]), plain(value)));
+            }
         }
     }
     // A runtime that starts our program under another of its names counts as ours.
@@ -240,10 +233,6 @@ fn ours(
         settings.push(at(cri, &keys, wanted.runtime_path.display().to_string()));
     }
     settings
-}
-
-fn options<'a>(view: &View<'a>, runtime: &str) -> Vec<(&'a str, &'a Value)> {
-    view.values(&["containerd", "runtimes", runtime, "options"])
 }
 
 /// The table by which containerd 1.x named its default runtime before `default_runtime_name` was introduced. It takes
@@ -256,25 +245,73 @@ pub fn default_table<'a>(view: &View<'a>, daemon: (u32, u32)) -> Option<Found<'a
     Some(table)
 }
 
-/// The default runtime, if it is of runc's type; otherwise runc.
-fn usual<'a>(view: &View<'a>, ours: &str) -> &'a str {
-    let default = view.text(&["containerd", "default_runtime_name"]);
-    let is_usual = |name: &&str| {
-        let of = |key| view.text(&["containerd", "runtimes", name, key]);
-        let program = view.text(&["containerd", "runtimes", name, "options", "BinaryName"]);
-        *name != ours
-            && view.get(&["containerd", "runtimes", name]).is_some()
-            && of("runtime_type").is_none_or(|t| t == RUNTIME_TYPE)
-            && program.is_none_or(|p| !p.contains("nvidia"))
+/// Whether ours is, or will be, in the table of a runtime that it takes the place of.
+fn has_taken_over(view: &View, wanted: &SetupOptions, found: &Runtime) -> bool {
+    let name = &wanted.runtime_name;
+    let file = match found {
+        Runtime::Missing => return false,
+        Runtime::Theirs { .. } => return true,
+        Runtime::Ours => view.get(&["containerd", "runtimes", name]),
     };
-    default.filter(is_usual).unwrap_or("runc")
+    let was_theirs = file.and_then(|found| {
+        let document = before(wanted, &found)?;
+        let keys = [found.cri, &["containerd", "runtimes", name]].concat();
+        toml::get(&document, &keys).map(drop)
+    });
+    was_theirs.is_some()
+}
+
+/// The table of the runtime that containers use, and whether it is of the type of ours: the default one, whichever program
+/// it starts, so that ours is like NVIDIA's where that is the default; otherwise runc.
+fn in_use(view: &View, wanted: &SetupOptions, daemon: (u32, u32)) -> (Vec<String>, bool) {
+    let kind = |table: &[&str]| view.text(&[table, &["runtime_type"]].concat());
+    if default_table(view, daemon).is_some() {
+        let table = ["containerd", "default_runtime"];
+        let is_of_type = kind(&table) == Some(RUNTIME_TYPE);
+        return (table.map(str::to_owned).to_vec(), is_of_type);
+    }
+    let ours = wanted.runtime_name.as_str();
+    let key = ["containerd", "default_runtime_name"];
+    let before = || {
+        let document = before(wanted, &view.get(&key)?)?;
+        TABLES.iter().find_map(|cri| {
+            let item = toml::get(&document, &[cri, &key[..]].concat())?;
+            item.as_str().map(str::to_owned)
+        })
+    };
+    let now = view.text(&key).map(str::to_owned);
+    let default = if now.as_deref() == Some(ours) {
+        before()
+    } else {
+        now
+    };
+    let is_usual = |name: &String| {
+        let table = ["containerd", "runtimes", name];
+        *name != ours
+            && view.get(&table).is_some()
+            && kind(&table).is_none_or(|kind| kind == RUNTIME_TYPE)
+    };
+    let name = default
+        .filter(is_usual)
+        .unwrap_or_else(|| "runc".to_owned());
+    (vec!["containerd".into(), "runtimes".into(), name], true)
+}
+
+/// The file of a setting as it was before gpusetup changed it.
+fn before(wanted: &SetupOptions, found: &Found) -> Option<toml_edit::DocumentMut> {
+    toml::parse(wanted.texts_before.get(&found.file.path)?).ok()
 }
 
 fn at(cri: Cri, keys: &[&str], value: impl Into<Value>) -> Setting {
+    let keys = cri.iter().chain(keys).map(|k| (*k).to_owned()).collect();
+    setting(keys, value.into())
+}
+
+fn setting(keys: Vec<String>, value: Value) -> Setting {
     Setting {
         file: None,
-        keys: cri.iter().chain(keys).map(|k| (*k).to_owned()).collect(),
-        value: value.into(),
+        keys,
+        value,
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::path::PathBuf;
 
+use gpu_host::init;
+
 use super::config::MergedConfig;
+use super::given::GivenSetting;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::{Manager, Service};
+use crate::host::systemd_unit;
 
 /// Sorts after `99-nvidia.toml`, the name that others use: of two tables of one runtime, the later
 /// counts.
@@ -20,6 +25,10 @@ pub(super) struct Installation {
     pub(super) config: PathBuf,
     /// The drop-in directory.
     pub(super) dir: PathBuf,
+    /// What its flags and variables say.
+    pub(super) given: Vec<GivenSetting>,
+    /// Directories in which programs of its own are found, in front of the usual ones: the PATH that its unit gives it.
+    pub(super) path: Vec<PathBuf>,
 }
 
 impl Installation {
@@ -42,6 +51,26 @@ impl Installation {
 
     /// What CRI-O reads apart from our drop-in.
     pub(super) fn merged(&self, host: &Host) -> Result<MergedConfig, Error> {
-        MergedConfig::read(host, &self.config, &self.dir, &self.drop_in())
+        let ours = self.drop_in();
+        MergedConfig::read(host, &self.config, &self.dir, &ours, &self.given)
+    }
+}
+
+/// The name of its unit: packages before 1.18 call it `cri-o`; later ones have that name as an
+/// alias.
+pub(super) fn service_name(host: &Host) -> String {
+    let has = |name| systemd_unit::is_there(host, name);
+    let old = has("cri-o.service") && !has("crio.service");
+    if old { "cri-o.service" } else { "crio.service" }.into()
+}
+
+/// The service that runs it.
+pub(super) fn service(host: &Host) -> Service {
+    match init::detect(host.root()) {
+        init::Init::OpenRc => Service {
+            name: "crio".into(),
+            manager: Manager::OpenRc,
+        },
+        _ => Service::systemd(service_name(host)),
     }
 }

@@ -5,8 +5,11 @@
 //! their GPUs from the shim or CDI. The runtime works in every CRI-O; one before 1.18 reads no
 //! drop-ins and gets it in crio.conf.
 
+mod base;
 pub(crate) mod config;
+mod given;
 mod installation;
+mod remarks;
 mod runtime;
 mod sandboxes;
 
@@ -14,9 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use config::MergedConfig;
-use gpu_host::init;
 use gpu_inject::policy::PATH;
-use installation::{DROP_INS, Installation};
+use installation::{DROP_INS, Installation, service, service_name};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
@@ -29,8 +31,8 @@ use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::answer::{self, Answer};
 use crate::host::policy_file::HostPolicy;
-use crate::host::service::{Manager, Service};
-use crate::host::systemd_unit::{self, Unit};
+use crate::host::service::Service;
+use crate::host::start_flags::StartFlags;
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
@@ -73,11 +75,13 @@ impl Crio {
         }
         let full_version = installed_version(host);
         let version = full_version.as_deref().map(major_minor);
-        let unit = Unit::read(host, &service_name(host));
-        let place = |flag: &str, variable: &str, default: &str| {
-            let set = unit.flag(flag).or_else(|| unit.environment(variable));
-            PathBuf::from(set.unwrap_or_else(|| default.into()))
+        let flags = StartFlags::read(host, &service_name(host));
+        let place = |names: &[&str], variable: &str, default: &str| {
+            let set = flags.get(names, variable);
+            set.and_then(|s| s.path().map(Path::to_owned))
+                .unwrap_or_else(|| default.into())
         };
+        let path = flags.unit().environment("PATH").unwrap_or_default();
         let mut notes = Vec::new();
         if version.is_some_and(|v| v < CDI) {
             notes.push(
@@ -87,8 +91,10 @@ impl Crio {
         }
         let at = Installation {
             version,
-            config: place("--config", "CONTAINER_CONFIG", CONFIG),
-            dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+            config: place(&["config", "c"], "CONTAINER_CONFIG", CONFIG),
+            dir: place(&["config-dir", "d"], "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+            given: given::settings(&flags),
+            path: std::env::split_paths(&path).collect(),
         };
         let merged = at.merged(host);
         Some(Self {
@@ -176,24 +182,6 @@ fn installed_version(host: &Host) -> Option<String> {
     host.package_version(&["cri-o"])
 }
 
-/// The name of its unit: packages before 1.18 call it `cri-o`; later ones have that name as an
-/// alias.
-fn service_name(host: &Host) -> String {
-    let has = |name| systemd_unit::is_there(host, name);
-    let old = has("cri-o.service") && !has("crio.service");
-    if old { "cri-o.service" } else { "crio.service" }.into()
-}
-
-fn service(host: &Host) -> Service {
-    match init::detect(host.root()) {
-        init::Init::OpenRc => Service {
-            name: "crio".into(),
-            manager: Manager::OpenRc,
-        },
-        _ => Service::systemd(service_name(host)),
-    }
-}
-
 impl Engine for Crio {
     fn facts(&self) -> &Facts {
         &self.facts
@@ -204,15 +192,26 @@ impl Engine for Crio {
             return Ok(Vec::new());
         }
         let merged = self.merged.as_ref().map_err(Clone::clone)?;
-        let Some(runtime) = self.at.runtime(host, merged, wanted)? else {
+        if !self.at.is_free(host, merged, wanted)? {
             return Ok(Vec::new());
-        };
-        let base = self.at.base(host, merged, wanted);
+        }
         let policy = self.policy.as_ref().map_err(Clone::clone)?;
-        let both = runtime::low_level(host, &base, policy)?
+        let base = self.at.base(host, merged, &policy.policy, wanted)?;
+        let runtime = self.at.runtime(host, merged, &base, wanted)?;
+        let low_level = runtime::low_level(&self.at, host, merged, &base, policy, wanted)?;
+        Ok(low_level
             .into_iter()
-            .chain([runtime]);
-        Ok(both.filter(Change::is_needed).collect())
+            .chain([runtime])
+            .filter(Change::is_needed)
+            .collect())
+    }
+
+    fn consequences(&self, host: &Host, wanted: &SetupOptions) -> Vec<String> {
+        let changes = self.changes(host, wanted).unwrap_or_default();
+        match &self.merged {
+            Ok(merged) if !changes.is_empty() => remarks::taken_over(host, merged, wanted),
+            _ => Vec::new(),
+        }
     }
 
     fn warnings(&self, host: &Host) -> Vec<String> {
@@ -233,21 +232,16 @@ impl Engine for Crio {
         if !self.at.is_before(CDI) {
             warnings.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
-        let base = self.at.base(host, merged, &SetupOptions::default());
-        // `changes` reports a policy that cannot be read.
-        let policy = self.policy.as_ref().ok().map(|file| &file.policy);
-        let runtimes = policy.into_iter().flat_map(|policy| &policy.runtimes);
-        let mut programs = runtimes.filter_map(|r| host.program(r));
-        if let (Some(ours), Some(theirs)) = (programs.next(), &base.program)
-            && ours.file_name() != theirs.file_name()
-        {
-            warnings.push(format!(
-                "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {PATH} says which, for every engine",
-                ours.display(),
-                theirs.display()
-            ));
-        }
+        warnings.extend(remarks::other_low_level(
+            &self.at,
+            host,
+            merged,
+            &self.policy,
+        ));
         warnings.extend(oci_hooks::leftovers(host));
+        if let Some((_, dirs)) = merged.list(&["crio", "runtime", "hooks_dir"]) {
+            warnings.extend(oci_hooks::leftovers_in(host, &dirs, "CRI-O"));
+        }
         warnings.extend(selinux::denies(host));
         warnings
     }

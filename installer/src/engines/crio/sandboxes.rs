@@ -16,6 +16,8 @@ const STORE: &str = "/run/containers/storage";
 /// none. They continue with whatever the default is later, and since our runtime has the settings of the previous
 /// default, the later default finds their state. A sandbox whose config exists but cannot be read is an error,
 /// because it may use our runtime.
+///
+/// Given an empty name, it finds the pods that name none.
 pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Result<Vec<String>, String> {
     let store = store.unwrap_or(Path::new(STORE));
     let mut pods = Vec::new();
@@ -42,7 +44,10 @@ fn pod(config: &Value, runtime: &str) -> Option<String> {
     }
     let name = annotation("KubeName").or_else(|| annotation("Name"))?;
     let pod = annotation("Namespace").map_or(name.to_owned(), |n| format!("{n}/{name}"));
-    Some(format!("{pod} (runtime {runtime})"))
+    Some(match runtime {
+        "" => pod,
+        _ => format!("{pod} (runtime {runtime})"),
+    })
 }
 
 #[cfg(test)]
@@ -73,6 +78,7 @@ mod tests {
         let host = Host::open(tree.path(), Path::new("/")).unwrap();
         let pods = |store| of_runtime(&host, store, "nvidia");
         assert_eq!(pods(None).unwrap(), ["ml/train (runtime nvidia)"]);
+        assert_eq!(of_runtime(&host, None, "").unwrap(), ["ml/web"]);
         assert!(pods(Some(Path::new("/elsewhere"))).unwrap().is_empty());
         // A sandbox that cannot be read may use our runtime.
         sandbox("d", "garbage");

@@ -1,46 +1,63 @@
-//! Finds the data directory of k3s and rke2, which can be moved in four ways.
+//! Finds the data directory of k3s and rke2, which can be moved in four ways, and whether they use their own containerd.
 
 use std::path::{Path, PathBuf};
 
 use super::kind::KubernetesDistribution;
 use crate::host::Host;
-use crate::host::systemd_unit::Unit;
+use crate::host::start_flags::StartFlags;
 
 /// The data directory: set by a flag, by a variable, by its configuration file, or the default.
 pub fn data_dir(host: &Host, kind: &KubernetesDistribution) -> PathBuf {
-    let root = host.root();
-    let absolute = |v: String| Some(v).filter(|v| v.starts_with('/'));
-    let by_unit = |name: &&str| {
-        let unit = Unit::read(host, &format!("{name}.service"));
-        let flag = unit.flag("--data-dir").and_then(absolute);
-        // Other commands in a unit may have a -d too.
-        let is_data = |dir: &String| root.exists(Path::new(dir).join("agent"));
-        flag.or_else(|| unit.flag("-d").and_then(absolute).filter(is_data))
-            .or_else(|| unit.environment(kind.data_variable))
-            .or_else(|| {
-                let file = format!("/etc/systemd/system/{name}.service.env");
-                value(&host.lossy_text(Path::new(&file))?, kind.data_variable, '=')
-            })
-    };
-    let by_file = || {
-        let base = Path::new("/etc/rancher").join(kind.name);
-        let more = base.join("config.yaml.d");
-        let mut names = root.read_dir(&more).unwrap_or_default();
-        names.sort();
-        let mut paths = vec![base.join("config.yaml")];
-        paths.extend(names.into_iter().map(|n| more.join(n)));
-        // The last file that sets it wins.
-        let texts = paths.iter().rev().filter_map(|p| host.lossy_text(p));
-        texts.into_iter().find_map(|t| value(&t, "data-dir", ':'))
-    };
-    kind.units
-        .iter()
-        .find_map(by_unit)
-        .or_else(by_file)
+    // Other commands in a unit may have a -d too.
+    let is_data =
+        |dir: &String| dir.starts_with('/') && host.root().exists(Path::new(dir).join("agent"));
+    let short = || by_unit(host, kind, "d", "").filter(is_data);
+    by_unit(host, kind, "data-dir", kind.data_variable)
+        .filter(|dir| dir.starts_with('/'))
+        .or_else(short)
+        .or_else(|| by_file(host, kind, "data-dir"))
         .map_or_else(
             || Path::new("/var/lib/rancher").join(kind.name),
             PathBuf::from,
         )
+}
+
+/// Where another container runtime listens that it is told to use instead of its own containerd.
+pub fn other_runtime(host: &Host, kind: &KubernetesDistribution) -> Option<String> {
+    const KEY: &str = "container-runtime-endpoint";
+    let endpoint = by_unit(host, kind, KEY, "").or_else(|| by_file(host, kind, KEY))?;
+    // Its own, named in full.
+    (!endpoint.ends_with(super::SOCKET)).then_some(endpoint)
+}
+
+fn by_unit(
+    host: &Host,
+    kind: &KubernetesDistribution,
+    flag: &str,
+    variable: &str,
+) -> Option<String> {
+    kind.units.iter().find_map(|name| {
+        let flags = StartFlags::read(host, &format!("{name}.service"));
+        let given = flags.get(&[flag], variable).map(|given| given.value);
+        given.or_else(|| {
+            // The install script writes this file, whether or not the unit names it.
+            let file = format!("/etc/systemd/system/{name}.service.env");
+            let text = host.lossy_text(Path::new(&file))?;
+            value(&text, variable, '=')
+        })
+    })
+}
+
+fn by_file(host: &Host, kind: &KubernetesDistribution, key: &str) -> Option<String> {
+    let base = Path::new("/etc/rancher").join(kind.name);
+    let more = base.join("config.yaml.d");
+    let mut names = host.root().read_dir(&more).unwrap_or_default();
+    names.sort();
+    let mut paths = vec![base.join("config.yaml")];
+    paths.extend(names.into_iter().map(|n| more.join(n)));
+    // The last file that sets it wins.
+    let mut texts = paths.iter().rev().filter_map(|p| host.lossy_text(p));
+    texts.find_map(|t| value(&t, key, ':'))
 }
 
 /// The value of a key in lines of `key: value` or `key=value`.

@@ -8,11 +8,12 @@
 
 mod data_dir;
 mod kind;
+pub mod pending;
 mod template;
 
 use std::path::{Path, PathBuf};
 
-use self::data_dir::data_dir;
+use self::data_dir::{data_dir, other_runtime};
 use self::kind::{KINDS, KubernetesDistribution};
 use self::template::Template;
 use super::containerd::daemon::Daemon;
@@ -102,7 +103,7 @@ fn find(host: &Host, kind: &KubernetesDistribution) -> Option<Containerd> {
     Some(Containerd {
         facts: Facts {
             name: kind.name.into(),
-            management: management(kind, rendered),
+            management: management(host, kind, rendered),
             version: program.and_then(|p| own_version(host, &p)),
             daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(place.root.clone()),
@@ -123,7 +124,16 @@ fn find(host: &Host, kind: &KubernetesDistribution) -> Option<Containerd> {
     })
 }
 
-fn management(kind: &KubernetesDistribution, rendered: bool) -> Management {
+fn management(host: &Host, kind: &KubernetesDistribution, rendered: bool) -> Management {
+    if let Some(endpoint) = other_runtime(host, kind) {
+        return Management::Unmanaged {
+            why: format!(
+                "{} is told to use the container runtime at {endpoint}",
+                kind.name
+            ),
+            instead: "that one is set up as an engine of its own, where it is found".into(),
+        };
+    }
     if rendered {
         return Management::Managed;
     }
@@ -200,11 +210,18 @@ impl Layout for Rendered {
         files: &Files,
         wanted: &SetupOptions,
     ) -> Result<Vec<Change>, Error> {
-        if self.has_drop_in {
-            self.place.changes(host, files, wanted)
+        let template = self.template();
+        let pending = template.pending(host, files)?;
+        let wanted = template.beside_pending(pending.as_ref(), wanted)?;
+        let changes = if self.has_drop_in {
+            self.place.changes(host, files, &wanted)?
         } else {
-            self.template().changes(host, files, wanted)
+            template.changes(host, files, &wanted)?
+        };
+        if !changes.is_empty() {
+            template.ensure_restart_is_safe(pending.as_ref())?;
         }
+        Ok(changes)
     }
 
     fn place(&self) -> &Place {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::programs;
 use toml_edit::{Item, TableLike};
 
+use super::pending::{BEGIN, END, PendingTemplate};
 use crate::edit::{block, toml};
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::{File, Files};
@@ -18,8 +19,6 @@ use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
-const BEGIN: &str = "# gpusetup: begin";
-const END: &str = "# gpusetup: end";
 /// The start of a template that only adds to the built-in one (docs.k3s.io, "Base template").
 const BASE: &str = "{{ template \"base\" . }}\n\n";
 
@@ -104,11 +103,73 @@ impl Template<'_> {
         Ok(Some(change).into_iter().filter(Change::is_needed).collect())
     }
 
+    /// What the next start makes of a template that it has not read yet; `None` if there is none.
+    pub fn pending(&self, host: &Host, files: &Files) -> Result<Option<PendingTemplate>, Error> {
+        let is_of_2 = files.root().and_then(|r| r.version()?.as_integer()) >= Some(3)
+            || self.place.version >= (2, 0);
+        // Where both are there, the newer one counts (k3s pkg/agent/containerd/config.go).
+        let names = if is_of_2 { &NAMES[..] } else { &NAMES[..1] };
+        for name in names.iter().rev() {
+            let path = self.dir.join(name);
+            let Some(text) = files.text_or_read(host, &path)? else {
+                continue;
+            };
+            let rendered = files.text(&files.root).unwrap_or_default();
+            return Ok(PendingTemplate::of(path, &text, rendered));
+        }
+        Ok(None)
+    }
+
     fn path(&self, schema: &Schema) -> PathBuf {
         self.dir.join(match schema.version {
             Some(3..) => NAMES[1],
             _ => NAMES[0],
         })
+    }
+
+    /// The options, without the runtime if a template that is not read yet has one of its name.
+    pub fn beside_pending(
+        &self,
+        pending: Option<&PendingTemplate>,
+        wanted: &SetupOptions,
+    ) -> Result<SetupOptions, Error> {
+        let name = wanted.runtime_name.as_str();
+        let theirs =
+            pending.filter(|p| wanted.mode != Mode::Cdi && p.runtimes.iter().any(|r| r == name));
+        let Some(pending) = theirs else {
+            return Ok(wanted.clone());
+        };
+        let refused = match wanted.existing {
+            Existing::Leave => {
+                return Ok(SetupOptions {
+                    mode: Mode::Cdi,
+                    ..wanted.clone()
+                });
+            }
+            Existing::Refuse => settings::theirs(&pending.path, name, None),
+            Existing::Adopt => {
+                let binary = format!("the runtime {name:?} of that template");
+                let engine = self.name.to_owned();
+                Error::config(
+                    &pending.path,
+                    ConfigFault::DefinedByEngine { binary, engine },
+                )
+            }
+        };
+        Err(refused)
+    }
+
+    /// Fails if the restart that the changes need would make the engine read a template of which it is not known whether
+    /// its node comes up with it.
+    pub fn ensure_restart_is_safe(&self, pending: Option<&PendingTemplate>) -> Result<(), Error> {
+        match pending.filter(|p| !p.has_base) {
+            None => Ok(()),
+            Some(pending) => {
+                let engine = self.name.to_owned();
+                let fault = ConfigFault::TemplateNotRead { engine };
+                Err(Error::config(&pending.path, fault))
+            }
+        }
     }
 
     /// The options, without the runtime if one of its name exists or will exist.
