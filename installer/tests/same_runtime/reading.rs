@@ -85,8 +85,8 @@ fn found(tree: &Tree, name: &str, first: &[&str]) -> Option<String> {
         "/sbin",
         "/bin",
     ];
-    if name.starts_with('/') {
-        return tree.path(&name[1..]).exists().then(|| name.to_owned());
+    if let Some(path) = name.strip_prefix('/') {
+        return tree.path(path).exists().then(|| name.to_owned());
     }
     let mut places = first
         .iter()

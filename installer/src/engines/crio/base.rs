@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::programs;
 use gpu_inject::policy::Policy;
-use toml_edit::{Array, TableLike, Value};
+use toml_edit::{Array, Item, TableLike, Value};
 
 use super::config::MergedConfig;
 use super::installation::Installation;
-use super::runtime;
+use super::table::{Base, edited, monitors_path, values};
 use crate::edit::meaning;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
@@ -29,18 +29,6 @@ const WRAPPER: &str = "nvidia-container-runtime";
 /// Where NVIDIA's GPU operator has its programs; its runtime reads a configuration of its own (gpu-operator,
 /// assets/state-container-toolkit).
 const OPERATOR: &str = "/usr/local/nvidia/toolkit";
-
-/// The runtime that ours does the same as.
-pub(super) struct Base {
-    /// Its name.
-    pub(super) name: String,
-    /// The settings of its table, without its program.
-    pub(super) settings: Vec<(String, Value)>,
-    /// The low-level program that makes its containers.
-    pub(super) program: PathBuf,
-    /// Whether the shim's list of low-level runtimes decides that already.
-    pub(super) is_by_list: bool,
-}
 
 /// What is found below a table.
 struct Below {
@@ -67,13 +55,6 @@ impl Installation {
         let Some((path, table)) = merged.runtime(name) else {
             return usual();
         };
-        // Ours was made of the default runtime before somebody else has added this table: pods run with those settings.
-        if host.root().exists(self.drop_in())
-            && let Ok(base) = usual()
-            && self.is_made_of(host, &base, wanted)
-        {
-            return Ok(base);
-        }
         if is_for_machines(table) {
             let fault = ConfigFault::UnfitRuntime {
                 name: name.clone(),
@@ -90,12 +71,21 @@ impl Installation {
                 Err(_) => return Err(no_low_level(path, name, below.looked_for)),
             },
         };
-        Ok(Base {
+        let adopted = Base {
             name: format!("the one in {}", path.display()),
             settings: self.settings(merged, wanted, table),
             program,
             is_by_list,
-        })
+        };
+        // Ours was made of the default runtime before somebody else has added this table: pods run with those settings.
+        if host.root().exists(self.drop_in())
+            && !self.is_made_of(host, &adopted, wanted)
+            && let Ok(base) = usual()
+            && self.is_made_of(host, &base, wanted)
+        {
+            return Ok(base);
+        }
+        Ok(adopted)
     }
 
     /// CRI-O's default runtime. If the default is ours, or starts virtual machines and so is no OCI runtime, it is what the
@@ -175,10 +165,7 @@ impl Installation {
         ];
         // These come from the default runtime then (CRI-O pkg/config, `ValidateRuntimes`, from 1.32 on).
         const INHERITED: [&str; 3] = ["runtime_type", "runtime_root", "runtime_config_path"];
-        let inherits = table
-            .get("inherit_default_runtime")
-            .and_then(|i| i.as_bool())
-            == Some(true);
+        let inherits = table.get("inherit_default_runtime").and_then(Item::as_bool) == Some(true);
         let values = |table: &dyn TableLike| -> Vec<(String, Value)> {
             let items = table.iter();
             let values =
@@ -225,10 +212,11 @@ impl Installation {
             .then(|| Path::new(OPERATOR).join(".config/nvidia-container-runtime/config.toml"))
             .and_then(|path| Policy::from_toml(&host.lossy_text(&path)?, &path).ok());
         let list = own.as_ref().map_or(&policy.runtimes, |own| &own.runtimes);
-        let of_monitor = table.map(monitors_path).unwrap_or_default();
+        let of_monitor = table.and_then(|t| t.get("monitor_env")?.as_value());
+        let of_monitor = of_monitor.map(monitors_path).unwrap_or_default();
         let found = list.iter().find_map(|r| self.find(host, r, &of_monitor));
         Below {
-            is_by_list: found.is_some() && found == self.first_of(host, &policy.runtimes),
+            is_by_list: found.is_some() && found == self.first_of(host, &policy.runtimes, &[]),
             program: found,
             looked_for: list.join(", "),
         }
@@ -236,12 +224,7 @@ impl Installation {
 
     /// Whether somebody else than our runtime here goes by the shim's list: another engine of this host, or another of
     /// CRI-O's runtimes.
-    pub(super) fn shares_list(
-        &self,
-        host: &Host,
-        merged: &MergedConfig,
-        wanted: &SetupOptions,
-    ) -> bool {
+    pub(super) fn shares_list(host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> bool {
         let programs = merged.programs();
         let mut others = programs
             .iter()
@@ -252,15 +235,24 @@ impl Installation {
                 .any(|(_, _, program)| is_wrapper(program) || wanted.is_our_shim(host, program))
     }
 
-    /// The program of a list that our shim finds first, whichever command of CRI-O's it carries out.
-    fn first_of(&self, host: &Host, list: &[String]) -> Option<PathBuf> {
-        list.iter().find_map(|r| self.find(host, r, &[]))
+    /// The program of a list that our shim finds first. The monitor starts it with a PATH of its own, CRI-O with that of
+    /// its unit.
+    fn first_of(&self, host: &Host, list: &[String], more: &[PathBuf]) -> Option<PathBuf> {
+        list.iter().find_map(|r| self.find(host, r, more))
     }
 
-    /// Whether the shim's list begins with a program, so that it makes new containers whatever is installed later.
-    pub(super) fn begins_with(&self, host: &Host, list: &[String], program: &Path) -> bool {
-        let first = list.first().and_then(|r| self.find(host, r, &[]));
-        first.as_deref() == Some(program)
+    /// The program that our shim makes containers with, by this list.
+    pub(super) fn makes(&self, host: &Host, list: &[String], base: &Base) -> Option<PathBuf> {
+        self.first_of(host, list, &base.monitors_path())
+    }
+
+    /// Whether the shim's list begins with the base's program, so that it makes new containers whatever is installed later.
+    pub(super) fn begins_with(&self, host: &Host, list: &[String], base: &Base) -> bool {
+        let is_first = |more: &[PathBuf]| {
+            let first = list.first().and_then(|r| self.find(host, r, more));
+            first.as_deref() == Some(&base.program)
+        };
+        is_first(&[]) && is_first(&base.monitors_path())
     }
 
     fn find(&self, host: &Host, program: &str, more: &[PathBuf]) -> Option<PathBuf> {
@@ -281,8 +273,8 @@ impl Installation {
                 default_runtime,
                 ..wanted.clone()
             };
-            let values = runtime::values(base, &wanted);
-            runtime::edited(&path, None, &values).is_ok_and(|made| meaning::same_text(&now, &made))
+            let values = values(base, &wanted);
+            edited(&path, None, &values).is_ok_and(|made| meaning::same_text(&now, &made))
         })
     }
 }
@@ -295,14 +287,6 @@ fn is_wrapper(program: &str) -> bool {
 
 fn is_for_machines(table: &dyn TableLike) -> bool {
     table.get("runtime_type").and_then(|t| t.as_str()) == Some("vm")
-}
-
-/// The PATH that the monitor of a runtime's containers has, and so the runtime that it starts.
-fn monitors_path(table: &dyn TableLike) -> Vec<PathBuf> {
-    let list = table.get("monitor_env").and_then(|e| e.as_array());
-    let texts = list.into_iter().flatten().filter_map(Value::as_str);
-    let paths = texts.filter_map(|text| text.strip_prefix("PATH="));
-    paths.flat_map(std::env::split_paths).collect()
 }
 
 fn no_low_level(path: &Path, runtime: &str, looked_for: String) -> Error {

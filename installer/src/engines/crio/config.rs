@@ -10,15 +10,12 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, TableLike};
 
-use super::given::GivenSetting;
+use super::given::{DEFAULT, GivenSetting};
 
 use crate::edit::toml;
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
-
-/// The key of the default runtime.
-pub const DEFAULT: &[&str] = &["crio", "runtime", "default_runtime"];
 
 /// The files in order; the last one takes precedence.
 #[derive(Clone, Debug, Default)]

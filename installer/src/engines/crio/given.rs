@@ -8,6 +8,9 @@ use toml_edit::{Array, DocumentMut, Value};
 use crate::edit::toml;
 use crate::host::start_flags::{StartFlags, StartValue};
 
+/// The key of the default runtime.
+pub const DEFAULT: &[&str] = &["crio", "runtime", "default_runtime"];
+
 /// What one flag or variable says.
 #[derive(Clone, Debug)]
 pub struct GivenSetting {
@@ -23,11 +26,7 @@ pub struct GivenSetting {
 const VALUES: [(&[&str], &str, &[&str]); 4] = [
     (&["listen"], "CONTAINER_LISTEN", &["crio", "api", "listen"]),
     (&["runroot"], "CONTAINER_RUNROOT", &["crio", "runroot"]),
-    (
-        &["default-runtime"],
-        "CONTAINER_DEFAULT_RUNTIME",
-        super::config::DEFAULT,
-    ),
+    (&["default-runtime"], "CONTAINER_DEFAULT_RUNTIME", DEFAULT),
     (
         &["cgroup-manager"],
         "CONTAINER_CGROUP_MANAGER",
@@ -63,24 +62,24 @@ pub fn settings(flags: &StartFlags) -> Vec<GivenSetting> {
     for (names, variable, keys) in VALUES {
         if let Some(value) = flags.get(names, variable) {
             let text = Value::from(value.value.as_str());
-            given.extend(setting(&value, vec![(owned(keys), text)]));
+            given.extend(setting(&value, &[(owned(keys), text)]));
         }
     }
     for (names, variable, keys) in LISTS {
         if let Some(value) = flags.get(names, variable) {
             let list: Array = value.list().into_iter().collect();
-            given.extend(setting(&value, vec![(owned(keys), list.into())]));
+            given.extend(setting(&value, &[(owned(keys), list.into())]));
         }
     }
     if let Some(value) = flags.get(&["runtimes"], "CONTAINER_RUNTIMES") {
-        let values = value.list().into_iter().flat_map(runtime).collect();
-        given.extend(setting(&value, values));
+        let values: Vec<_> = value.list().into_iter().flat_map(runtime).collect();
+        given.extend(setting(&value, &values));
     }
     given
 }
 
-fn setting(value: &StartValue, values: Vec<(Vec<String>, Value)>) -> Option<GivenSetting> {
-    let text = toml::set("", &values).ok()?;
+fn setting(value: &StartValue, values: &[(Vec<String>, Value)]) -> Option<GivenSetting> {
+    let text = toml::set("", values).ok()?;
     Some(GivenSetting {
         by: value.by.clone(),
         from: value.from.clone(),

@@ -12,6 +12,7 @@ mod installation;
 mod remarks;
 mod runtime;
 mod sandboxes;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

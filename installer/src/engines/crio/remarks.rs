@@ -5,7 +5,8 @@ use std::path::Path;
 
 use gpu_inject::policy::PATH;
 
-use super::config::{self, MergedConfig};
+use super::config::MergedConfig;
+use super::given::DEFAULT;
 use super::installation::Installation;
 use super::sandboxes;
 use crate::error::Error;
@@ -24,9 +25,9 @@ pub(super) fn other_low_level(
     // `changes` reports a policy that cannot be read, and a program that is not there.
     let policy = &policy.as_ref().ok()?.policy;
     let base = at.base(host, merged, policy, &wanted).ok()?;
-    let ours = policy.runtimes.iter().find_map(|r| host.program(r))?;
+    let ours = at.makes(host, &policy.runtimes, &base)?;
     let differs = ours != base.program && !base.is_by_list;
-    (differs && at.shares_list(host, merged, &wanted)).then(|| {
+    (differs && Installation::shares_list(host, merged, &wanted)).then(|| {
         format!(
             "the runtime \"nvidia\" starts {} where CRI-O's own is {}; `runtimes` in {PATH} says which, for every engine",
             ours.display(),
@@ -39,7 +40,7 @@ pub(super) fn other_low_level(
 pub(super) fn taken_over(host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> Vec<String> {
     let name = wanted.runtime_name.as_str();
     let is_theirs = merged.runtime(name).is_some();
-    let is_default = merged.text(config::DEFAULT) == Some(name);
+    let is_default = merged.text(DEFAULT) == Some(name);
     let mut handlers = Vec::new();
     if is_theirs {
         handlers.push(name);

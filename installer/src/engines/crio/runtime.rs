@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::Value;
 
-use super::base::Base;
 use super::config::MergedConfig;
 use super::installation::Installation;
-use crate::edit::{meaning, toml};
+use super::table::{Base, edited, values};
+use crate::edit::meaning;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, ConfigReader};
+use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
 use crate::host::policy_file::HostPolicy;
 use crate::model::change::{Change, MergeKind};
@@ -110,28 +110,6 @@ impl Installation {
     }
 }
 
-/// The values for the drop-in or for crio.conf.
-pub(super) fn values(base: &Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
-    let at = |key: &str| {
-        ["crio", "runtime", "runtimes", &wanted.runtime_name, key]
-            .map(str::to_owned)
-            .to_vec()
-    };
-    let path = wanted.runtime_path.display().to_string();
-    let mut values = vec![(at("runtime_path"), path.into())];
-    if base.settings.iter().all(|(key, _)| key != "runtime_type") {
-        values.push((at("runtime_type"), "oci".into()));
-    }
-    for (key, value) in &base.settings {
-        values.push((at(key), value.clone().decorated(" ", "")));
-    }
-    if wanted.default_runtime {
-        let key = ["crio", "runtime", "default_runtime"].map(str::to_owned);
-        values.insert(0, (key.to_vec(), wanted.runtime_name.as_str().into()));
-    }
-    values
-}
-
 /// Puts the low-level program first in the shim's list, so that ours makes containers with the same one whatever is installed
 /// later. CRI-O's packages keep crun and runc in a directory where the shim would not find them, and CRI-O starts and deletes
 /// containers without the environment that it gives its monitor, so only the shim's own file can name it.
@@ -151,8 +129,8 @@ pub(super) fn low_level(
     } = file;
     let has_one = || policy.runtimes.iter().any(|r| host.has_program(r));
     if base.is_by_list
-        || at.begins_with(host, &policy.runtimes, &base.program)
-        || at.shares_list(host, merged, wanted) && has_one()
+        || at.begins_with(host, &policy.runtimes, base)
+        || Installation::shares_list(host, merged, wanted) && has_one()
     {
         return Ok(None);
     }
@@ -173,21 +151,4 @@ pub(super) fn low_level(
             keys: values.into_iter().map(|(k, _)| k).collect(),
         },
     }))
-}
-
-/// Sets these values in a text, or in a new text of ours if there is none.
-pub(super) fn edited(
-    path: &Path,
-    text: Option<&str>,
-    values: &[(Vec<String>, Value)],
-) -> Result<String, Error> {
-    let head = if text.is_none() {
-        "# Written by gpusetup.\n"
-    } else {
-        ""
-    };
-    let made = toml::set(text.unwrap_or_default(), values)
-        .map_err(ConfigFault::text(ConfigReader::Plain))
-        .map_err(|fault| Error::config(path, fault))?;
-    Ok(format!("{head}{made}"))
 }

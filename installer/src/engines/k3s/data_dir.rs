@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::kind::KubernetesDistribution;
+use super::kind::{KubernetesDistribution, SOCKET};
 use crate::host::Host;
 use crate::host::start_flags::StartFlags;
 
@@ -27,7 +27,7 @@ pub fn other_runtime(host: &Host, kind: &KubernetesDistribution) -> Option<Strin
     const KEY: &str = "container-runtime-endpoint";
     let endpoint = by_unit(host, kind, KEY, "").or_else(|| by_file(host, kind, KEY))?;
     // Its own, named in full.
-    (!endpoint.ends_with(super::SOCKET)).then_some(endpoint)
+    (!endpoint.ends_with(SOCKET)).then_some(endpoint)
 }
 
 fn by_unit(

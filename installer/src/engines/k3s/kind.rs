@@ -1,6 +1,9 @@
 //! The names of units and variables of k3s and rke2, two Kubernetes distributions that are set up
 //! alike.
 
+/// The socket, which is the same in both.
+pub(super) const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
+
 /// One of the two distributions.
 pub struct KubernetesDistribution {
     pub(super) name: &'static str,

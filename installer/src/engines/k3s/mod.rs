@@ -14,7 +14,7 @@ mod template;
 use std::path::{Path, PathBuf};
 
 use self::data_dir::{data_dir, other_runtime};
-use self::kind::{KINDS, KubernetesDistribution};
+use self::kind::{KINDS, KubernetesDistribution, SOCKET};
 use self::template::Template;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
@@ -35,8 +35,6 @@ pub const CONFIG_PATTERNS: &[&str] = &[
     "/var/lib/rancher/rke2/agent/etc/containerd/*",
     "/var/lib/rancher/rke2/agent/etc/containerd/*.d/*.toml",
 ];
-/// The socket, which is the same in both distributions.
-const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
 const STATE: &str = "/run/k3s/containerd";
 
 /// Looks for both distributions.
