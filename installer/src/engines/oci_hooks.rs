@@ -28,7 +28,9 @@ pub fn leftovers(host: &Host) -> Vec<String> {
 
 /// The same for the directories that one engine is told to read besides.
 pub fn leftovers_in(host: &Host, dirs: &[&str], engine: &str) -> Vec<String> {
-    let others = dirs.iter().filter(|dir| !DIRS.contains(&dir.trim_end_matches('/')));
+    let others = dirs
+        .iter()
+        .filter(|dir| !DIRS.contains(&dir.trim_end_matches('/')));
     let remark = |path: &PathBuf| {
         format!(
             "{} makes {engine} run a hook of the NVIDIA toolkit, which clashes with CDI and with our runtime: remove that file",
