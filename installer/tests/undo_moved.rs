@@ -133,6 +133,7 @@ fn a_drop_in_in_other_quotes_is_the_same_to_every_command() {
     }
     let tree = Tree::empty().with_engines("26.1.5", "1.7.24");
     tree.write("usr/bin/crio", "");
+    tree.write("usr/bin/crun", "");
     installed(&tree, &["--engine", "crio"]);
     let drop_ins = tree.path("etc/crio/crio.conf.d");
     let drop_in = fs::read_dir(drop_ins)
