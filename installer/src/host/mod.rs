@@ -179,6 +179,10 @@ impl Host {
     /// The lock file that every command holds while it changes this host.
     pub fn lock_file(&self) -> PathBuf {
         match &self.user {
+            // A user without a session, who does not linger, has no runtime directory.
+            Some(user) if self.is_live() && !self.root.exists(&user.runtime) => {
+                user.state.join("gpusetup.lock")
+            }
             Some(user) => user.runtime.join("gpusetup.lock"),
             // Not in /run/lock: any user may write there, and could hold the lock forever.
             None => "/run/gpusetup.lock".into(),
