@@ -2,6 +2,7 @@
 //! and a fresh overlay over the image each time, as engines have it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,7 +16,8 @@ use crate::protocol::HostOptions;
 
 /// A runtime that does nothing, so that only the shim's part is run.
 const NOTHING: &str = "/run/bench/true";
-/// A runtime that cannot be run, so that the shim is the last program.
+/// A runtime that is there and cannot be run, since it is empty, so that the shim is the last program. A shim skips one
+/// that is not executable.
 const NO_PROGRAM: &str = "/run/bench/no-program";
 /// Other vendors' runtimes read the host's own policy from another file.
 const POLICY_OF_OURS: &str = "NVIDIA_CTK_CONFIG_FILE_PATH";
@@ -79,6 +81,8 @@ impl<'a> Maker<'a> {
     pub(crate) fn new(options: &'a HostOptions, has_cgroups: bool) -> Result<Self, String> {
         std::os::unix::fs::symlink("/bin/busybox", NOTHING).map_err(context(NOTHING))?;
         write(Path::new(NO_PROGRAM), "")?;
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(NO_PROGRAM, executable).map_err(context(NO_PROGRAM))?;
         for (name, low_level) in [("nothing", NOTHING), ("no-program", NO_PROGRAM)] {
             write(
                 &here(&format!(
