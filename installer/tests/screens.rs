@@ -98,7 +98,19 @@ fn golden(what: &str, kind: &str, terminal: &Terminal, code: i32) {
         return;
     }
     let wanted = fs::read_to_string(&path).unwrap_or_default();
-    assert!(wanted == text, "{}\nis now\n{text}", path.display());
+    assert!(
+        is_same(&wanted, &text, &screen),
+        "{}\nis now\n{text}",
+        path.display()
+    );
+}
+
+/// Whether a screen is the golden one. Where it shows times, words that follow one may stand in
+/// other rows, so rows do not count.
+fn is_same(wanted: &str, masked_screen: &str, screen: &str) -> bool {
+    let has_times = masked(screen) != screen;
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    wanted == masked_screen || has_times && words(wanted) == words(masked_screen)
 }
 
 /// The text without times. On a busy machine even a quick step is shown with its time, which may
@@ -227,6 +239,10 @@ fn a_failure_of_one_engine() {
         };
         let before = running.host.read(DAEMON_JSON);
         running.host.write("state/refuses", REFUSAL);
+        // As on a busy machine: the last line then has a time in its midst.
+        if kind.locale == "C" {
+            running.host.write("state/slow-restart", "0.6");
+        }
         let mut terminal = running.on(kind, &["install"]);
         go_ahead(&terminal, kind);
         let code = terminal.end().unwrap();
