@@ -17,6 +17,9 @@ pub(super) const KINDS: [&str; 4] = [
     "k8s.gpu.nvidia.com/*",
 ];
 
+/// NVIDIA as a vendor of CDI devices; its tools use names below it, too.
+const NVIDIA: &str = "nvidia.com";
+
 /// The kind whose devices have every node of the driver, including those for partitioning GPUs.
 const MANAGEMENT: &str = "management.nvidia.com/*";
 
@@ -128,6 +131,19 @@ impl Gate<'_> {
             allowed: &KINDS,
             rule: self.rule(name),
         })
+    }
+
+    /// Whether a name of a CDI annotation is no request to us: it is of another vendor's kind, which the policy does
+    /// not list. An engine that resolves CDI annotations has then given that device itself, and one that does not
+    /// would start the container without it under runc, too. NVIDIA's kinds are requests to us, whatever their case.
+    pub(super) fn is_left_to_engine(&self, text: &str) -> bool {
+        let Ok(name) = text.parse::<QualifiedName>() else {
+            return false;
+        };
+        let vendor = name.kind.split('/').next().unwrap_or_default();
+        let vendor = vendor.to_ascii_lowercase();
+        let is_nvidias = vendor == NVIDIA || vendor.ends_with(&format!(".{NVIDIA}"));
+        !is_nvidias && !self.is_listed(&name.kind)
     }
 
     fn is_listed(&self, kind: &str) -> bool {

@@ -123,6 +123,7 @@ mod tests {
             of_env(&["NVIDIA_DRIVER_CAPABILITIES=all", "NVIDIA_GDS=enabled"]),
             of_env(&["CUDA_VERSION=12.4", "NVIDIA_REQUIRE_CUDA=cuda>=12.4"]),
             json!({"annotations": {"other/x": "nvidia.com/gpu=0"}}),
+            json!({"annotations": {"cdi.k8s.io/x": "vendor.com/fpga=0"}}),
             of_mount("/var/run/nvidia"),
         ] {
             let asks = asks_in_any_way(ContainerView::new(&config), &known());

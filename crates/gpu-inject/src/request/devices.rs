@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use cdi::QualifiedName;
+
 use super::allowed::{Gate, RequestSource};
 use super::legacy_image::is_legacy_cuda_image;
 use super::mounts::MountRequests;
 use super::visible::Visible;
-use crate::error::{Error, Message};
+use crate::error::{Error, Excerpt, Message};
 use crate::oci::ContainerView;
 use crate::policy::{Policy, RuntimeMode};
 
@@ -27,9 +29,10 @@ pub(super) fn read(
         is_privileged: container.is_privileged(),
         source,
     };
-    let annotated = by_annotations(container, policy, mode);
+    let by_annotation = gate(RequestSource::Annotations);
+    let annotated = by_annotations(container, &by_annotation, warnings);
     if !annotated.is_empty() {
-        return visible(annotated, &gate(RequestSource::Annotations));
+        return visible(annotated, &by_annotation);
     }
     if !mounted.devices.is_empty() {
         return visible(mounted.devices.clone(), &gate(RequestSource::Mounts));
@@ -65,28 +68,42 @@ pub(super) fn may_ask(container: ContainerView<'_>, policy: &Policy) -> bool {
 ///
 /// The container need not be privileged, as kubelet and its plugins make such requests for any
 /// container. But Podman also passes on the annotations of an image's manifest, so by default they
-/// may name no more kinds than a variable.
-fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: RuntimeMode) -> Vec<String> {
-    if !matches!(mode, RuntimeMode::Cdi | RuntimeMode::Auto) {
+/// may name no more kinds than a variable. Where the annotation is one that engines read, too, other
+/// vendors' kinds are left to the engine: as the default runtime we also see containers that have
+/// nothing to do with us.
+fn by_annotations(
+    container: ContainerView<'_>,
+    gate: &Gate<'_>,
+    warnings: &mut Vec<Message>,
+) -> Vec<String> {
+    if !matches!(gate.mode, RuntimeMode::Cdi | RuntimeMode::Auto) {
         return Vec::new();
     }
-    let has_prefix = |key: &str| {
-        policy
-            .annotation_prefixes
-            .iter()
-            .any(|p| key.starts_with(p))
-    };
+    let prefixes = &gate.policy.annotation_prefixes;
     let mut annotations: Vec<_> = container
         .annotations()
-        .filter(|(key, _)| has_prefix(key))
+        .filter(|(key, _)| prefixes.iter().any(|p| key.starts_with(p)))
         .collect();
     annotations.sort_unstable();
-    let names: Vec<String> = annotations
-        .iter()
-        .flat_map(|(_, value)| words(value))
-        .collect();
-    let is_qualified = |name: &String| name.parse::<cdi::QualifiedName>().is_ok();
-    if mode == RuntimeMode::Auto && !names.iter().all(is_qualified) {
+    let mut left = Vec::new();
+    let mut names = Vec::new();
+    for (key, value) in annotations {
+        for name in words(value) {
+            if key.starts_with(cdi::annotations::PREFIX) && gate.is_left_to_engine(&name) {
+                left.push(name);
+            } else {
+                names.push(name);
+            }
+        }
+    }
+    if let Some(first) = left.first() {
+        warnings.push(Message::of(format_args!(
+            "an annotation asks for {}, which is another vendor's: it is left to the engine (gpu-container.allowed-cdi-kinds-in-annotations lists what this runtime gives)",
+            Excerpt::of(first)
+        )));
+    }
+    let is_qualified = |name: &String| name.parse::<QualifiedName>().is_ok();
+    if gate.mode == RuntimeMode::Auto && !names.iter().all(is_qualified) {
         return Vec::new();
     }
     names
