@@ -23,18 +23,20 @@ mod os;
 pub mod root;
 
 pub use discovery::freshness::freshness;
+pub use discovery::kernel_list;
 pub use discovery::mismatch::{Mismatch, mismatch, other_driver_root};
-#[cfg(feature = "nvml")]
-pub use discovery::nvlink;
+pub use discovery::nvml_reading::{NvmlGpu, NvmlReading, NvmlSlice, NvmlUse};
 pub use discovery::options::{Error, Options};
 pub use discovery::{discover, other_vendors, source};
+#[cfg(feature = "nvml")]
+pub use discovery::{nvlink, nvml};
 pub use driver::files::installed_version;
 pub use driver::version::loaded_version;
 pub use formats::ldcache;
 pub use inventory::{
-    Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, Feature, FeatureFiles,
-    FileKind, Freshness, Gpu, ImexChannel, Inventory, Link, MigControl, MigDevice, Need,
-    PciAddress, Source,
+    Capabilities, Capability, ControlNode, DeviceNode, DisputedGpu, Driver, DriverFile, Feature,
+    FeatureFiles, FileKind, Freshness, Gpu, GpuKey, ImexChannel, Inventory, Link, MigControl,
+    MigDevice, Need, PciAddress, Source,
 };
 pub use os::{cgroup, distro, init, kernel, packages, platform, programs};
 pub use root::{Root, glob};

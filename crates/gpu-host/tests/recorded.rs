@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use fake_driver::elf::SharedObject;
-use gpu_host::{DriverFile, FileKind, Inventory, Options, Root, discover};
+use gpu_host::{DriverFile, FileKind, Inventory, NvmlUse, Options, Root, discover};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/h200");
@@ -100,7 +100,7 @@ fn recorded() -> tempfile::TempDir {
 
 fn inventory_of(dir: &tempfile::TempDir) -> Inventory {
     let mut options = Options::new(Root::open(dir.path()).unwrap());
-    options.nvml = false;
+    options.nvml = NvmlUse::No;
     discover(&options).unwrap()
 }
 

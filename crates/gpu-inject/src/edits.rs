@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use gpu_host::{DeviceNode, Link, Need};
+use gpu_host::{DeviceNode, Link, Need, PciAddress};
 
 /// Everything that one container gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub struct Edits {
     /// Give the container a `/proc/driver/nvidia/params` with `ModifyDeviceFiles: 0`,
     /// so that the driver's user space does not make device nodes on its own.
     pub forbid_device_node_creation: bool,
+    /// Which GPU each node stood for when a CDI spec was made. Used in the edits of a spec alone: a plan is made of what the
+    /// host has at the start of the container.
+    pub gpus: Vec<GpuIdentity>,
     /// The driver with which the image's own CUDA compatibility libraries are compared.
     pub cuda_compat: Option<CudaCompat>,
     /// The value of `EGLVisibleDGPUDevices` in the container's application profile: bit N stands
@@ -40,6 +43,19 @@ pub struct Edits {
     /// Compute that value from the nodes in the container's `/dev`. Used in the edits of a CDI
     /// spec, which are made before it is known which GPUs a container gets.
     pub egl_devices_by_nodes: bool,
+}
+
+/// The GPU behind the node `nvidiaN`, as a spec's device was made for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuIdentity {
+    /// The N of the node.
+    pub minor: u32,
+    /// The index that the spec's name for it has.
+    pub index: u32,
+    /// Its PCI address.
+    pub pci: PciAddress,
+    /// Its UUID, where it is known.
+    pub uuid: Option<String>,
 }
 
 /// Facts that decide whether a container uses the libraries in its image's

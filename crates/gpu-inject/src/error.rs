@@ -21,6 +21,32 @@ pub enum Error {
         /// The devices of this host.
         there: String,
     },
+    /// The requested GPU is not given to anybody, since the kernel and NVML did not say the same of it.
+    #[error(
+        "GPU {index} ({pci}), which {asked:?} names, was left out when the GPUs were last described: {why}; nobody gets another GPU in its place"
+    )]
+    Disputed {
+        /// The device as requested.
+        asked: Excerpt,
+        /// Its index.
+        index: u32,
+        /// Its PCI address.
+        pci: String,
+        /// What the sources say.
+        why: String,
+    },
+    /// A CDI spec is older than a change of the GPUs.
+    #[error(
+        "GPU {index} ({pci}) is not what it was when the CDI spec was made: {now}; the spec has to be made anew"
+    )]
+    OtherGpu {
+        /// The index in the spec.
+        index: u32,
+        /// The PCI address in the spec.
+        pci: String,
+        /// What was found.
+        now: String,
+    },
     /// The requested UUID prefix matches more than one device.
     #[error("{asked:?} fits several devices: {fits}; give more of the UUID")]
     Ambiguous {

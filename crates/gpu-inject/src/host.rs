@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use gpu_host::{Inventory, Options, Root, discover, ldcache};
+use gpu_host::{Inventory, NvmlUse, Options, Root, discover, ldcache};
 use serde_json::Value;
 
 use crate::edits::Edits;
@@ -142,7 +142,7 @@ fn inventory_of_custom_driver(
     let discovery = Options {
         driver_root: driver_root.clone(),
         library_search,
-        nvml: false,
+        nvml: NvmlUse::No,
         ..Options::new(root.clone())
     };
     Ok(discover(&discovery)?)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cdi::Spec;
 use gpu_host::other_vendors::{self, Vendor};
-use gpu_host::{Feature, Options, Source, discover};
+use gpu_host::{Feature, NvmlUse, Options, Source, discover};
 use gpu_inject::generate::{
     GenerateOptions, NameStrategy, SpecContent, cdi_spec, other_vendor_spec,
 };
@@ -62,7 +62,11 @@ fn looking(host: &Host, args: &GenerateArgs) -> Options {
     Options {
         driver_root: host.driver_root.clone(),
         dev_root: args.dev_root.clone(),
-        nvml: args.mode != DescribeMode::Procfs,
+        nvml: if args.mode == DescribeMode::Procfs {
+            NvmlUse::No
+        } else {
+            NvmlUse::Here
+        },
         source,
         library_search: args.libraries.clone(),
         config_search: args.configs.clone(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gpu_host::{DeviceNode, Options, discover};
+use gpu_host::{DeviceNode, NvmlUse, Options, discover};
 use gpu_inject::generate::host_files;
 use serde_json::json;
 
@@ -38,7 +38,7 @@ fn nodes(
         driver_root: host.driver_root.clone(),
         dev_root,
         // NVML is not used: a query to it makes device nodes by itself.
-        nvml: false,
+        nvml: NvmlUse::No,
         ..Options::new(host.root().clone())
     };
     let inventory = discover(&options).map_err(gpu_inject::Error::from)?;

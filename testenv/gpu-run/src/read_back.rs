@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use fake_driver::elf::SharedObject;
-use gpu_host::{Options, Root, discover};
+use gpu_host::{NvmlUse, Options, Root, discover};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 /// What the product finds on the recorded host.
@@ -23,7 +23,7 @@ pub(crate) fn read(recording: &Path) -> Result<RecordedHost, String> {
         .map_err(|e| format!("laying {} out: {e}", recording.display()))?;
     let root = Root::open(dir.path()).map_err(|e| e.to_string())?;
     let mut options = Options::new(root);
-    options.nvml = false;
+    options.nvml = NvmlUse::No;
     let inventory = discover(&options).map_err(|e| e.to_string())?;
     let Some(driver) = inventory.driver else {
         return Err("no driver is found in it".into());

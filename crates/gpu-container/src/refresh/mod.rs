@@ -18,7 +18,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use gpu_host::{Freshness, Inventory, Options, Root, discover, freshness};
+use gpu_host::{Freshness, Inventory, NvmlUse, Options, Root, discover, freshness};
 use gpu_inject::Error;
 use gpu_inject::generate::{self, host_files, inventory_store};
 use gpu_inject::policy::Policy;
@@ -182,7 +182,7 @@ fn discover_host(root: &Root, driver_root: &Path) -> Result<Inventory, Error> {
     let options = Options {
         driver_root: driver_root.to_owned(),
         // A static program cannot load NVML, which would also make nodes itself.
-        nvml: false,
+        nvml: NvmlUse::No,
         ..Options::new(root.clone())
     };
     Ok(discover(&options)?)

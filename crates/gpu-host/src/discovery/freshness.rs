@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::options::dev_root;
-use super::{features, tegra, wsl};
+use super::{features, kernel_list, nodes, tegra, wsl};
 use crate::driver::version::loaded_version;
-use crate::inventory::{Freshness, Inventory, SCHEMA};
+use crate::inventory::{Freshness, GpuKey, Inventory, SCHEMA};
 use crate::root::Root;
 
 /// The freshness key of the host as it is now. A field that cannot be read is empty.
@@ -31,6 +31,8 @@ pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
             .unwrap_or_default(),
         driver_version: loaded_version(root).unwrap_or_default(),
         ld_cache,
+        gpus: gpus(root, driver_root),
+        majors: nodes::nvidia_majors(root),
         devices: devices(root, driver_root),
     }
 }
@@ -38,15 +40,29 @@ pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
 impl Inventory {
     /// Whether this inventory, stored earlier, still describes the host.
     pub fn is_fresh(&self, root: &Root) -> bool {
-        self.schema == SCHEMA && self.freshness == freshness(root, &self.driver_root)
+        self.schema == SCHEMA && self.freshness.is_still(&freshness(root, &self.driver_root))
     }
+}
+
+fn gpus(root: &Root, driver_root: &Path) -> Option<Vec<GpuKey>> {
+    let dev = dev_root(root, driver_root).join("dev");
+    let keys = kernel_list::listed(root)
+        .ok()?
+        .into_iter()
+        .map(|gpu| GpuKey {
+            node: gpu
+                .minor
+                .and_then(|minor| nodes::device_number(root, &dev.join(format!("nvidia{minor}")))),
+            pci: gpu.pci,
+            minor: gpu.minor,
+            uuid: gpu.uuid,
+            is_excluded: gpu.is_excluded,
+        });
+    Some(keys.collect())
 }
 
 fn devices(root: &Root, driver_root: &Path) -> u64 {
     let mut hash = Fnv::new();
-    for gpu in paths_in(root, Path::new("/proc/driver/nvidia/gpus")) {
-        hash.add(gpu.as_os_str());
-    }
     for gpu in paths_in(root, Path::new("/proc/driver/nvidia/capabilities")) {
         add_slices(&mut hash, root, &gpu.join("mig"));
     }

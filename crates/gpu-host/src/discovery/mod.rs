@@ -1,8 +1,10 @@
 //! Makes the inventory: reads the host once and collects what containers can be given.
 
+mod agreement;
 mod drm;
 mod features;
 pub(crate) mod freshness;
+pub mod kernel_list;
 mod mig;
 pub(crate) mod mismatch;
 mod nodes;
@@ -10,12 +12,14 @@ mod nodes;
 pub mod nvlink;
 #[cfg(feature = "nvml")]
 #[allow(unsafe_code, reason = "two NVML calls that nvml-wrapper lacks")]
-mod nvml;
+pub mod nvml;
+pub(crate) mod nvml_reading;
 pub(crate) mod options;
 pub mod other_vendors;
-mod procfs;
 mod tegra;
 mod wsl;
+
+use std::borrow::Cow;
 
 use crate::driver::files;
 use crate::driver::user_space::{self, UserSpace};
@@ -24,17 +28,37 @@ use crate::inventory::{Driver, Inventory, SCHEMA, Source};
 use crate::os::platform;
 use crate::root::Root;
 
+use agreement::HostGpus;
 use freshness::freshness;
 use mig::Caps;
 use nodes::Dev;
+use nvml_reading::{NvmlReading, NvmlUse};
 use options::{Error, Options};
-use procfs::Gpus;
+
+/// How often a host is read that changes meanwhile.
+const TRIES: u32 = 3;
 
 /// Reads what this host can give to containers.
 ///
-/// GPUs come from NVML where the options allow it and it works, else from /proc and sysfs.
-/// Those know less: no MIG UUID or profile, no compute capability.
+/// GPUs come from /proc and sysfs, and from NVML where the options allow it and it answers: it knows more (UUIDs and profiles
+/// of MIG devices, compute capabilities). A GPU of which they do not say the same is left out and named
+/// ([`Inventory::disputed`]).
+///
+/// The result is of a host that did not change while it was read, as far as [`Freshness`](crate::Freshness) can tell. If it
+/// changes all the time, the result is not fresh.
 pub fn discover(options: &Options) -> Result<Inventory, Error> {
+    let mut inventory = discover_once(options)?;
+    for _ in 1..TRIES {
+        // NVML makes missing nodes itself, and an event can come at any time.
+        if inventory.is_fresh(&options.root) {
+            break;
+        }
+        inventory = discover_once(options)?;
+    }
+    Ok(inventory)
+}
+
+fn discover_once(options: &Options) -> Result<Inventory, Error> {
     let root = &options.root;
     let driver_tree =
         user_space::tree(root, &options.driver_root).map_err(|source| Error::DriverRoot {
@@ -83,7 +107,10 @@ fn nvidia(
         version,
         cuda: None,
     };
-    (inventory.gpus, driver.cuda) = gpus(options, dev, &driver)?;
+    let found = gpus(options, dev, &driver)?;
+    inventory.gpus = found.gpus;
+    inventory.disputed = found.disputed;
+    driver.cuda = found.cuda;
     for gpu in &mut inventory.gpus {
         (gpu.drm, gpu.drm_links) = drm::of(dev, gpu.pci);
     }
@@ -107,24 +134,35 @@ pub fn source(root: &Root) -> Source {
     }
 }
 
-#[cfg(feature = "nvml")]
-fn gpus(options: &Options, dev: &Dev<'_>, driver: &Driver) -> Result<Gpus, Error> {
-    if options.nvml && options.root.is_host() {
-        // procfs still knows the GPUs where NVML does not answer; `gpusetup detect` reports that
-        // NVML failed.
-        if let Ok(gpus) = nvml::gpus(dev, driver) {
-            return Ok(gpus);
-        }
+fn gpus(options: &Options, dev: &Dev<'_>, driver: &Driver) -> Result<HostGpus, Error> {
+    let listed = kernel_list::listed(dev.root).map_err(Error::Procfs)?;
+    Ok(match reading(options, driver) {
+        Some(reading) => agreement::by_both(dev, &listed, &reading),
+        // `gpusetup detect` reports that NVML gave no answer.
+        None => agreement::by_kernel(dev, &listed),
+    })
+}
+
+/// What NVML says, if it is to be asked and answers.
+fn reading<'a>(options: &'a Options, driver: &Driver) -> Option<Cow<'a, NvmlReading>> {
+    match &options.nvml {
+        NvmlUse::No => None,
+        NvmlUse::Here => options
+            .root
+            .is_host()
+            .then(|| read_here(driver))
+            .flatten()
+            .map(Cow::Owned),
+        NvmlUse::Answered(reading) => Some(Cow::Borrowed(reading)),
     }
-    procfs_gpus(dev)
+}
+
+#[cfg(feature = "nvml")]
+fn read_here(driver: &Driver) -> Option<NvmlReading> {
+    nvml::read(nvml::library(driver)?).ok()
 }
 
 #[cfg(not(feature = "nvml"))]
-fn gpus(_options: &Options, dev: &Dev<'_>, _driver: &Driver) -> Result<Gpus, Error> {
-    procfs_gpus(dev)
-}
-
-fn procfs_gpus(dev: &Dev<'_>) -> Result<Gpus, Error> {
-    let gpus = procfs::gpus(dev).map_err(Error::Procfs)?;
-    Ok((gpus, None))
+fn read_here(_driver: &Driver) -> Option<NvmlReading> {
+    None
 }

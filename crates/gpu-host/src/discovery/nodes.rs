@@ -193,6 +193,25 @@ impl<'a> Dev<'a> {
     }
 }
 
+/// The majors of NVIDIA's character devices, sorted by name.
+pub(super) fn nvidia_majors(root: &Root) -> Vec<(String, u32)> {
+    let devices = root.read_to_string("/proc/devices").unwrap_or_default();
+    let mut numbers: Vec<_> = majors(&devices).into_iter().collect();
+    numbers.retain(|(name, _)| name.starts_with("nvidia"));
+    numbers.sort();
+    numbers
+}
+
+/// The number (major, minor) of a character device on the host.
+pub(super) fn device_number(root: &Root, path: &Path) -> Option<(u32, u32)> {
+    let metadata = root.metadata(path).ok()?;
+    let rdev = metadata.rdev();
+    metadata
+        .file_type()
+        .is_char_device()
+        .then(|| (number(major(rdev)), number(minor(rdev))))
+}
+
 /// Reads the `MAJOR name` lines of the character devices (`proc_devices(5)`).
 fn majors(devices: &str) -> HashMap<String, u32> {
     devices

@@ -29,10 +29,12 @@ pub fn links(inventory: &Inventory) -> Vec<Links> {
 
 fn query(inventory: &Inventory) -> Result<Vec<Links>, NvmlError> {
     let driver = inventory.driver.as_ref().ok_or(NvmlError::NotFound)?;
-    let nvml = Nvml::builder().lib_path(library(driver)?).init()?;
+    let library = library(driver).ok_or(NvmlError::NotFound)?;
+    let nvml = Nvml::builder().lib_path(library).init()?;
     let mut links: Vec<Links> = Vec::new();
     for gpu in &inventory.gpus {
-        let Ok(device) = nvml.device_by_index(gpu.index) else {
+        // NVML's index may be another GPU's by now.
+        let Ok(device) = nvml.device_by_pci_bus_id(gpu.pci.to_string()) else {
             continue;
         };
         for n in 0..MAX_LINKS {

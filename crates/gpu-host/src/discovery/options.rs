@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::nvml_reading::NvmlUse;
 use crate::inventory::Source;
 use crate::root::Root;
 
@@ -15,8 +16,8 @@ pub struct Options {
     /// The directory in that tree that has `dev`. If `None`: the driver root where it has a
     /// `dev/nvidiactl`, as a driver container's has, else `/`.
     pub dev_root: Option<PathBuf>,
-    /// Ask NVML first. Takes effect only on the running host and in a build with the feature.
-    pub nvml: bool,
+    /// Whether NVML is asked, too.
+    pub nvml: NvmlUse,
     /// Where the GPUs come from; `None` to detect it.
     pub source: Option<Source>,
     /// Directories with the driver's libraries, searched before the usual ones.
@@ -34,7 +35,7 @@ impl Options {
             root,
             driver_root: "/".into(),
             dev_root: None,
-            nvml: true,
+            nvml: NvmlUse::Here,
             source: None,
             library_search: Vec::new(),
             config_search: Vec::new(),

@@ -30,6 +30,8 @@ pub struct Inventory {
     pub driver: Option<Driver>,
     /// GPUs in index order.
     pub gpus: Vec<Gpu>,
+    /// GPUs that no container gets, since the kernel and NVML do not say the same of them.
+    pub disputed: Vec<DisputedGpu>,
     /// Nodes that belong to no single GPU: nvidiactl, nvidia-uvm and so on.
     pub control_nodes: Vec<ControlNode>,
     /// Nodes that let a container partition GPUs (`mig/config`) or watch the slices of
@@ -48,7 +50,7 @@ pub struct Inventory {
 }
 
 /// The number of the format that is written and read.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Where the GPUs come from. This decides which driver files a container gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,8 +123,37 @@ pub struct ImexChannel {
     pub node: DeviceNode,
 }
 
-/// What a stored inventory depends on. It is cheap to read again at every container start: a few
-/// small files and directories, and one `stat`.
+/// A GPU of which the kernel and NVML do not say the same. Its index stays its own: a name that meant it must never
+/// mean another GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputedGpu {
+    /// The index that it would have.
+    pub index: u32,
+    /// Its PCI address.
+    pub pci: PciAddress,
+    /// Its UUID, where it is known.
+    pub uuid: Option<String>,
+    /// What the sources say.
+    pub why: String,
+}
+
+/// A GPU as the kernel lists it, which is what names of GPUs depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuKey {
+    /// Its PCI address.
+    pub pci: PciAddress,
+    /// The N of `/dev/nvidiaN`; unknown while the driver attaches it.
+    pub minor: Option<u32>,
+    /// Its UUID; unknown until the driver has used it once.
+    pub uuid: Option<String>,
+    /// Whether no process can use it (`NVreg_ExcludedGpus`).
+    pub is_excluded: bool,
+    /// Device number (major, minor) of its node, if there is one.
+    pub node: Option<(u32, u32)>,
+}
+
+/// What a stored inventory was made from. It is read again at every container start that asks for a GPU: some small files
+/// and directories, and two reads for each GPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
     /// `/proc/sys/kernel/random/boot_id`.
@@ -131,9 +162,44 @@ pub struct Freshness {
     pub driver_version: String,
     /// Inode and modification time (ns) of `<driver root>/etc/ld.so.cache`.
     pub ld_cache: Option<(u64, i64)>,
-    /// Hash over the names of the GPUs and MIG instances in the driver's procfs, of the nodes of
-    /// features and IMEX channels, and of WSL's driver folders and Tegra's CSV files.
+    /// The GPUs that the driver lists, excluded ones as well, in PCI order. `None` where the list cannot be read.
+    pub gpus: Option<Vec<GpuKey>>,
+    /// The majors of NVIDIA's drivers, sorted: a module that is loaded again can get another one.
+    pub majors: Vec<(String, u32)>,
+    /// Hash over the names of MIG instances in the driver's procfs, of the nodes of features and IMEX
+    /// channels, and of WSL's driver folders and Tegra's CSV files.
     pub devices: u64,
+}
+
+impl Freshness {
+    /// Whether the host, of which `now` was read, is still the one of which this was read. A UUID that the driver does not
+    /// tell at the moment is no change.
+    pub fn is_still(&self, now: &Self) -> bool {
+        let (Some(before), Some(after)) = (&self.gpus, &now.gpus) else {
+            return false;
+        };
+        let is_same = |(a, b): (&GpuKey, &GpuKey)| {
+            let has_uuid = a.uuid.is_some() && b.uuid.is_some();
+            let uuid = b.uuid.clone().filter(|_| has_uuid);
+            let (a, b) = (
+                GpuKey {
+                    uuid: a.uuid.clone().filter(|_| has_uuid),
+                    ..a.clone()
+                },
+                GpuKey { uuid, ..b.clone() },
+            );
+            a == b
+        };
+        before.len() == after.len()
+            && before.iter().zip(after).all(is_same)
+            && Self {
+                gpus: None,
+                ..self.clone()
+            } == Self {
+                gpus: None,
+                ..now.clone()
+            }
+    }
 }
 
 /// The loaded driver.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gpu_host::{Inventory, Options, Root, Source, discover, platform};
+use gpu_host::{Inventory, NvmlUse, Options, Root, Source, discover, platform};
 
 use crate::error::Error;
 use crate::policy::Policy;
@@ -55,7 +55,7 @@ pub fn current(root: &Root, policy: &Policy) -> Result<Inventory, Error> {
     let csv_files = csv_files(root, policy);
     let options = Options {
         driver_root: policy.driver_root.clone(),
-        nvml: false,
+        nvml: NvmlUse::No,
         source: (!csv_files.is_empty()).then_some(Source::Tegra),
         csv_files,
         ..Options::new(root.clone())

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use cdi::{ContainerEdits, Device, Spec};
 use gpu_host::{Feature, Inventory, Source};
 
-use crate::edits::{BindMount, Edits, MountKind};
+use crate::edits::{BindMount, Edits, GpuIdentity, MountKind};
 use crate::error::Error;
 use crate::oci::{NodeForm, to_cdi};
 use crate::plan;
@@ -67,6 +67,7 @@ impl SpecBuilder<'_> {
                 devices.extend(one.names.iter().map(|name| self.device(name, &edits)));
             }
         }
+        shared.gpus = self.identities(&selected);
         if self.options.all {
             let outermost = selected.iter().filter(|one| !one.is_within_another);
             let parts = outermost.flat_map(|one| &one.parts);
@@ -88,6 +89,28 @@ impl SpecBuilder<'_> {
         }
         shared.env.push(void());
         self.spec(devices, &shared)
+    }
+
+    /// Which GPU each node stands for. Without the kernel's list there would be nothing to compare them with.
+    fn identities(&self, selected: &[devices::SpecDevice<'_>]) -> Vec<GpuIdentity> {
+        let listed = self.inventory.freshness.gpus.iter().flatten();
+        let listed: HashSet<_> = listed.map(|gpu| gpu.pci).collect();
+        let mut identities: Vec<GpuIdentity> = Vec::new();
+        for gpu in selected
+            .iter()
+            .flat_map(|one| &one.parts)
+            .map(|part| part.gpu())
+        {
+            if listed.contains(&gpu.pci) && identities.iter().all(|known| known.pci != gpu.pci) {
+                identities.push(GpuIdentity {
+                    minor: gpu.minor,
+                    index: gpu.index,
+                    pci: gpu.pci,
+                    uuid: gpu.uuid.clone(),
+                });
+            }
+        }
+        identities
     }
 
     fn management(&self) -> Result<Spec, Error> {

@@ -13,6 +13,7 @@ mod devices;
 mod mounts;
 mod open_check;
 mod own_cgroups;
+mod same_gpus;
 mod start;
 mod systemd;
 mod systemd_manager;
@@ -101,6 +102,7 @@ pub struct Notes {
 /// Returns the mounts and the optional files that were left out. The mounts are returned so that a process about to
 /// end need not spend time closing their descriptors.
 pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<(Vec<Placed>, Vec<String>), Error> {
+    same_gpus::ensure(rootfs, edits)?;
     by_runtime::ensure_private(rootfs, edits)?;
     let (detached, left_out) = mounts::detach_from_host(edits, false)?;
     Ok((place_all(rootfs, detached, edits)?, left_out))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::{Link, Need};
 
 use super::arrangement::Arrangement;
-use crate::edits::{BindMount, CudaCompat, Edits, Library, MountKind, Mounted};
+use crate::edits::{BindMount, CudaCompat, Edits, GpuIdentity, Library, MountKind, Mounted};
 use crate::error::{Error, Excerpt};
 
 /// Flag with `root.path` of config.json, so that our hook does not have to read that file, for
@@ -43,6 +43,7 @@ impl<'a> ConfigFacts<'a> {
 const MOUNT: &str = "--mount";
 const OPTIONAL_MOUNT: &str = "--mount-if-reached";
 const MOUNTED: &str = "--mounted";
+const GPU: &str = "--gpu";
 
 /// The flags among these that are followed by a path of the host, and the number of words in between, for programs
 /// that move a spec to another root.
@@ -107,6 +108,16 @@ pub(super) fn arguments(edits: &Edits) -> Vec<String> {
         for link in links {
             add(flag, pair(&link.path, &link.target.to_string_lossy()));
         }
+    }
+    for gpu in &edits.gpus {
+        let uuid = gpu
+            .uuid
+            .as_deref()
+            .map_or(String::new(), |u| [",", u].concat());
+        add(
+            GPU,
+            format!("{}={},{}{uuid}", gpu.minor, gpu.index, gpu.pci),
+        );
     }
     // These two are never the only arguments: they come with libraries and with GPUs.
     if let Some(compat) = &edits.cuda_compat {
@@ -206,6 +217,12 @@ pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
                     target: target.into(),
                 });
             }
+            GPU => {
+                let gpu = value.as_deref().and_then(read_gpu);
+                edits
+                    .gpus
+                    .push(gpu.ok_or_else(|| bad("MINOR=INDEX,PCI[,UUID]"))?);
+            }
             "--cuda-compat" => {
                 let value = value.as_deref().ok_or_else(|| bad("DRIVER[,CUDA]"))?;
                 let (driver, cuda) = value.split_once(',').unwrap_or((value, ""));
@@ -247,6 +264,18 @@ fn split_pair(mut text: String) -> Option<(String, String)> {
     let behind = text[at + 1..].to_owned();
     text.truncate(at);
     Some((text, behind))
+}
+
+/// Reads `MINOR=INDEX,PCI[,UUID]`.
+fn read_gpu(text: &str) -> Option<GpuIdentity> {
+    let (minor, rest) = text.split_once('=')?;
+    let mut parts = rest.splitn(3, ',');
+    Some(GpuIdentity {
+        minor: minor.parse().ok()?,
+        index: parts.next()?.parse().ok()?,
+        pci: parts.next()?.parse().ok()?,
+        uuid: parts.next().map(str::to_owned),
+    })
 }
 
 fn read_mount(values: [Option<String>; 3], need: Need) -> Option<BindMount> {
@@ -385,6 +414,11 @@ mod tests {
             "--cuda-compat",
             "--cuda-compat 580,x",
             "--cuda-compat-root /x",
+            "--gpu",
+            "--gpu 0",
+            "--gpu 0=1",
+            "--gpu 0=x,0000:3b:00.0",
+            "--gpu 0=1,3b",
             "--egl-devices 5",
             "--egl-devices",
         ] {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use gpu_host::{Feature, Gpu, Inventory, PciAddress};
+use gpu_host::{DisputedGpu, Feature, Gpu, Inventory, PciAddress};
 
 use super::selected_device::{SelectedDevice, parts};
 use crate::error::Error;
@@ -88,6 +88,14 @@ impl<'a> Selection<'a> {
             }
             Some(_) => return Err(no_such()),
         };
+        if let Some(gpu) = disputed(&inventory.disputed, name) {
+            return Err(Error::Disputed {
+                asked: requested.into(),
+                index: gpu.index,
+                pci: gpu.pci.to_string(),
+                why: gpu.why.clone(),
+            });
+        }
         match find(&inventory.gpus, name)? {
             DeviceMatch::All => self.add_all(inventory),
             DeviceMatch::Gpu(gpu) => self.add_gpu(gpu),
@@ -118,6 +126,25 @@ enum DeviceMatch<'a> {
     Gpu(&'a Gpu),
     Slice(SelectedDevice<'a>),
     Nothing,
+}
+
+/// The GPU that is left out and that a name could mean: by index, also of one of its slices, by PCI address, by UUID or by the
+/// start of it.
+fn disputed<'a>(left_out: &'a [DisputedGpu], name: &str) -> Option<&'a DisputedGpu> {
+    let address = pci(name);
+    let index = match name.split_once(':') {
+        Some(_) if address.is_some() => None,
+        Some((index, _)) => number(index),
+        None => number(name),
+    };
+    let lower_name = name.to_ascii_lowercase();
+    let has_uuid = |gpu: &DisputedGpu| {
+        let uuid = gpu.uuid.as_deref().unwrap_or_default().to_ascii_lowercase();
+        lower_name.len() > "gpu-".len() && uuid.starts_with(&lower_name)
+    };
+    left_out
+        .iter()
+        .find(|gpu| index == Some(gpu.index) || address == Some(gpu.pci) || has_uuid(gpu))
 }
 
 /// Finds a device by `all`, an index, `gpu:slice`, a PCI address, a UUID or a prefix of one.

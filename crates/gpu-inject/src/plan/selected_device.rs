@@ -10,7 +10,7 @@ pub(crate) enum SelectedDevice<'a> {
 }
 
 impl<'a> SelectedDevice<'a> {
-    pub(super) fn gpu(self) -> &'a Gpu {
+    pub(crate) fn gpu(self) -> &'a Gpu {
         match self {
             Self::Whole(gpu) | Self::Slice(gpu, _) => gpu,
         }

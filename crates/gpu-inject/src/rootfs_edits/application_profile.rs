@@ -1,20 +1,15 @@
 //! Writes the application profile that tells EGL and Vulkan which GPUs a container has. Without it
 //! they try all GPUs of the driver and fail on those whose nodes are missing.
 
-use std::ffi::OsStr;
 use std::path::Path;
 
-use nix::sys::stat::minor;
-
-use super::read_only_cover;
+use super::{gpu_nodes, read_only_cover};
 use crate::error::Error;
 use crate::rootfs::Rootfs;
 
 /// A file that the driver reads (driver README, "Application Profiles"). Its name is the one that
 /// libnvidia-container uses (`nvc_mount.c`).
 const PATH: &str = "/etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
-/// Maximum names that are read in a container's /dev.
-const MAX_NAMES: usize = 4096;
 
 /// Writes the profile. Bit N of `devices` stands for the GPU with minor N.
 pub(crate) fn write(rootfs: &Rootfs, devices: u64) -> Result<(), Error> {
@@ -32,15 +27,8 @@ pub(crate) fn write(rootfs: &Rootfs, devices: u64) -> Result<(), Error> {
 
 /// The bits of the GPUs whose nodes are in the container's `/dev`; `None` if there are none.
 pub(crate) fn visible(rootfs: &Rootfs) -> Option<u64> {
-    let is_gpu = |name: &OsStr| {
-        name.to_str()
-            .and_then(|n| n.strip_prefix("nvidia"))
-            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-    };
-    rootfs
-        .numbers_of_nodes(Path::new("/dev"), MAX_NAMES, is_gpu)
-        .into_iter()
-        .filter_map(|number| 1u64.checked_shl(u32::try_from(minor(number)).ok()?))
+    gpu_nodes::minors(rootfs)
+        .filter_map(|minor| 1u64.checked_shl(minor))
         .reduce(|a, b| a | b)
 }
 

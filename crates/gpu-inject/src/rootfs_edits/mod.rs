@@ -4,6 +4,7 @@
 mod application_profile;
 pub(crate) mod cuda_compat;
 pub(crate) mod elf;
+pub(crate) mod gpu_nodes;
 pub mod ld_cache;
 pub(crate) mod library_scan;
 mod musl_path;
