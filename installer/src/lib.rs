@@ -118,6 +118,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Plan(args) => commands::install::plan(&host, common, args),
         Command::Install(args) => commands::install::install(&host, common, args),
         Command::Verify(args) => commands::verify::run(&host, common, args),
+        Command::AskNvml { library, links } => commands::ask_nvml::run(library, *links),
         Command::References(args) => commands::references::run(&host, common, args),
         Command::Recover(args) => commands::recover::run(&host, common, args),
         Command::Undo(args) => commands::undo::run(&host, common, args),

@@ -59,9 +59,14 @@ fn a_second_run_reports_the_holder_of_the_lock() {
     }
     assert_eq!(tree.code(&["recover"]), 5);
     assert_eq!(tree.state(), before);
+    // A refresh is left to the run that has the lock.
+    assert_eq!(tree.code(&["cdi", "refresh"]), 5);
+    let due = tree.path("run/gpusetup.refresh-due");
+    assert!(due.exists());
     // Not by closing it: a program that another test is about to start has a copy of it until then.
     lock.unlock().unwrap();
     assert_eq!(tree.code(&["install", "--yes"]), 0);
+    assert!(!due.exists());
 }
 
 #[test]

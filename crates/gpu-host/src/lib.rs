@@ -25,9 +25,11 @@ pub mod root;
 pub use discovery::freshness::freshness;
 pub use discovery::kernel_list;
 pub use discovery::mismatch::{Mismatch, mismatch, other_driver_root};
-pub use discovery::nvml_reading::{NvmlGpu, NvmlReading, NvmlSlice, NvmlUse};
+pub use discovery::nvml_reading::{
+    NvmlAnswer, NvmlAsker, NvmlGpu, NvmlReading, NvmlSlice, NvmlUse,
+};
 pub use discovery::options::{Error, Options};
-pub use discovery::{discover, other_vendors, source};
+pub use discovery::{discover, nvml_library, other_vendors, source};
 #[cfg(feature = "nvml")]
 pub use discovery::{nvlink, nvml};
 pub use driver::files::installed_version;

@@ -49,7 +49,7 @@ pub fn collect(host: &Host) -> Bundle {
         .map_err(|e| unread.push(format!("engines: {e}")))
         .unwrap_or_default();
     let topology = if host.is_live() {
-        topology::find_live(host.root(), inventory.as_ref())
+        topology::find_live(host, inventory.as_ref())
     } else {
         topology::find(host.root(), inventory.as_ref())
     };

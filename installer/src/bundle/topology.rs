@@ -6,6 +6,9 @@ use std::path::{Component, Path};
 use gpu_host::{Inventory, Root};
 use serde::{Deserialize, Serialize};
 
+use crate::host::Host;
+use crate::setup::driver_answer;
+
 const DEVICES: &str = "/sys/bus/pci/devices";
 
 /// The devices, ordered by their position in the PCI tree, and the links between them.
@@ -82,10 +85,10 @@ pub fn find(root: &Root, inventory: Option<&Inventory>) -> Topology {
 }
 
 /// The topology according to sysfs, with the links that NVML reports on this running host.
-pub fn find_live(root: &Root, inventory: Option<&Inventory>) -> Topology {
-    let mut topology = find(root, inventory);
+pub fn find_live(host: &Host, inventory: Option<&Inventory>) -> Topology {
+    let mut topology = find(host.root(), inventory);
     if let Some(inventory) = inventory {
-        let links = gpu_host::nvlink::links(inventory).into_iter();
+        let links = driver_answer::links(host, inventory).into_iter();
         topology.links = links
             .map(|l| DeviceLink {
                 from: l.gpu.to_string(),

@@ -128,6 +128,15 @@ pub enum Command {
     /// Go back to before, keeping what you changed since
     #[command(alias = "uninstall")]
     Undo(UndoArgs),
+    /// Print what NVML says of the GPUs; gpusetup starts itself with this, since NVML may never answer
+    #[command(hide = true)]
+    AskNvml {
+        /// The driver's libnvidia-ml.so.1
+        library: PathBuf,
+        /// Print the links between them instead
+        #[arg(long)]
+        links: bool,
+    },
     /// Say what still needs the packages' programs; packages ask this before they are removed
     #[command(hide = true)]
     References(ReferencesArgs),
@@ -164,12 +173,13 @@ impl Command {
             Self::Install(args) => !args.dry_run,
             Self::Undo(args) => !args.dry_run,
             Self::Doctor(args) => args.fix.is_some(),
-            Self::Cdi(command) => matches!(command, CdiCommand::Refresh),
+            Self::Cdi(command) => matches!(command, CdiCommand::Refresh { .. }),
             Self::Config(command) => matches!(command, ConfigCommand::Set { dry_run: false, .. }),
             Self::Verify(_) | Self::Recover(_) | Self::System(_) => true,
             Self::Detect
             | Self::Plan(_)
             | Self::References(_)
+            | Self::AskNvml { .. }
             | Self::Bundle(_)
             | Self::Completions { .. }
             | Self::Man { .. } => false,
@@ -318,7 +328,11 @@ pub enum CdiCommand {
     /// Check whether the specs of this host are sound and fresh; exits 2 if not
     Check,
     /// Write the spec anew where it is stale; gpusetup-cdi.service does this at boot
-    Refresh,
+    Refresh {
+        /// Wait up to two minutes for the driver's answer; gpusetup starts itself with this
+        #[arg(long, hide = true)]
+        patient: bool,
+    },
 }
 
 /// Commands on /etc/nvidia-container-runtime/config.toml.

@@ -14,9 +14,9 @@ use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::host::answer::Answer;
-use crate::setup::{gpu_files, other_toolkits};
-use crate::terminal::stdio;
-use crate::transaction::regenerated;
+use crate::setup::{driver_answer, gpu_files, other_toolkits};
+use crate::terminal::stdio::{self, say};
+use crate::transaction::{refresh_due, regenerated};
 
 pub fn run(host: &Host, common: &Common, command: &CdiCommand) -> Result<Exit, Error> {
     match command {
@@ -27,7 +27,7 @@ pub fn run(host: &Host, common: &Common, command: &CdiCommand) -> Result<Exit, E
             Ok(Exit::Done)
         }
         CdiCommand::Check => check(host, common),
-        CdiCommand::Refresh => refresh(host, common),
+        CdiCommand::Refresh { patient } => refresh(host, common, *patient),
     }
 }
 
@@ -110,6 +110,7 @@ fn check(host: &Host, common: &Common) -> Result<Exit, Error> {
     );
     let inventory = gpu_files::inventory(host)?;
     problems.extend(gpu_files::mismatch(host, &inventory));
+    problems.extend(driver_answer::remarks(&inventory));
     let is_left = other_toolkits::spec_is_left(host)?;
     match (
         &inventory.driver,
@@ -147,9 +148,32 @@ fn check(host: &Host, common: &Common) -> Result<Exit, Error> {
     Ok(Exit::if_found(!problems.is_empty()))
 }
 
-fn refresh(host: &Host, common: &Common) -> Result<Exit, Error> {
-    let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
-    let mut changes = gpu_files::described(host, &gpu_files::inventory(host)?)?;
+fn refresh(host: &Host, common: &Common, is_patient: bool) -> Result<Exit, Error> {
+    let limit = if is_patient {
+        driver_answer::PATIENT
+    } else {
+        driver_answer::SOON
+    };
+    // Before the lock is taken: a driver that is slow to answer must not keep others from their runs.
+    let mut inventory = gpu_files::inventory_within(host, limit)?;
+    let begin = || Session::begin(host, common, Rights::System, EarlierRun::Leave);
+    let _session = match begin() {
+        Err(Error::Locked { .. }) => {
+            refresh_due::leave(host);
+            begin()?
+        }
+        session => session?,
+    };
+    if !inventory.is_fresh(host.root()) {
+        inventory = gpu_files::inventory(host)?;
+    }
+    if inventory.nvml_silence.is_some() && !is_patient {
+        driver_answer::ask_later(host);
+    }
+    for remark in driver_answer::remarks(&inventory) {
+        say!("gpusetup: warning: {remark}");
+    }
+    let mut changes = gpu_files::described(host, &inventory)?;
     if other_toolkits::spec_is_left(host)? {
         changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::files::user_output;
 use crate::host::Host;
-use crate::setup::gpu_files;
+use crate::setup::{driver_answer, gpu_files};
 use crate::terminal::stdio::{self, say};
 
 pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Exit, Error> {
@@ -42,6 +42,9 @@ fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error
             {
                 say!("gpusetup: warning: {mismatch}");
             }
+            for remark in driver_answer::remarks(&inventory) {
+                say!("gpusetup: warning: {remark}");
+            }
             return Ok(cdi_spec(&inventory, &wanted)?);
         }
     };
@@ -65,7 +68,7 @@ fn looking(host: &Host, args: &GenerateArgs) -> Options {
         nvml: if args.mode == DescribeMode::Procfs {
             NvmlUse::No
         } else {
-            NvmlUse::Here
+            driver_answer::within(host, driver_answer::PATIENT)
         },
         source,
         library_search: args.libraries.clone(),

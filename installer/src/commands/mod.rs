@@ -1,5 +1,6 @@
 //! The program's commands, with one file for each.
 
+pub mod ask_nvml;
 pub mod bundle;
 pub mod cdi;
 mod cdi_generate;

@@ -39,6 +39,9 @@ use crate::host::policy_file::HostPolicy;
 use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
 
+/// How long a killed program is waited for.
+const FOR_THE_KILLED: Duration = Duration::from_secs(1);
+
 /// The state file that records all runs that succeeded.
 pub const RECEIPT: &str = "receipt.json";
 
@@ -350,7 +353,9 @@ impl Host {
                 Some(status) => break status,
                 None if Instant::now() >= end => {
                     kill(&child);
-                    let _ = child.wait();
+                    // A process that sleeps in a driver does not end before the driver lets it.
+                    child_wait::wait(&child, FOR_THE_KILLED);
+                    let _ = child.try_wait();
                     let fault = ProgramFault::TooSlow(limit.as_secs());
                     return Err(Error::program(&line, fault));
                 }

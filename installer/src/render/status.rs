@@ -14,8 +14,8 @@ use crate::host::{Host, not_known};
 use crate::model::change::{Change, MergeKind};
 use crate::model::host_state::HostState;
 use crate::model::toolkit_traces::OtherToolkits;
-use crate::setup::gpu_files;
 use crate::setup::status::{EngineStatus, HostStatus, SetupState};
+use crate::setup::{driver_answer, gpu_files};
 use crate::terminal::screen::Screen;
 
 /// The document of `detect --json`, for a support bundle.
@@ -78,6 +78,9 @@ impl HostStatus {
         if let Some(mismatch) = gpu_files::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
+        for remark in driver_answer::remarks(inventory) {
+            out.push_str(&labelled(screen, "", &remark));
+        }
         out.push_str(&engine_lines(host, engines, lacks, state, screen));
         if engines.iter().any(|e| !e.setup.outdated().is_empty()) {
             for (n, line) in outdated(lacks).iter().enumerate() {
@@ -139,6 +142,8 @@ fn document(
         "driver": inventory.driver.as_ref().map(|d| json!({"version": d.version, "cuda": d.cuda, "files": d.files.len()})),
         "driver_mismatch": gpu_files::mismatch(host, inventory),
         "gpus": inventory.gpus,
+        "gpus_left_out": inventory.disputed,
+        "nvml_silence": inventory.nvml_silence,
         "engines": engines,
         "foreign": foreign,
     })

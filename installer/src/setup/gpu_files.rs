@@ -2,6 +2,7 @@
 //! inventory and the links in /dev/char.
 
 use std::path::Path;
+use std::time::Duration;
 
 use gpu_host::{Inventory, Mismatch, Options, discover};
 use gpu_inject::generate::{self, host_files, inventory_store};
@@ -11,18 +12,24 @@ use crate::error::invocation::Invocation;
 use crate::error::unsupported::Unsupported;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
-use crate::setup::dev_char;
+use crate::setup::{dev_char, driver_answer};
 
 /// The key of the policy that names the directory of the driver's files.
 const ROOT_KEY: &str = "nvidia-container-cli.root";
 
-/// The driver and GPUs of the host, read through NVML if this host is running.
+/// The driver and GPUs of the host. On a running host NVML is asked, too, and waited for as long as a user would.
 pub fn inventory(host: &Host) -> Result<Inventory, Error> {
+    inventory_within(host, driver_answer::SOON)
+}
+
+/// The same, with this limit for NVML's answer.
+pub fn inventory_within(host: &Host, limit: Duration) -> Result<Inventory, Error> {
     if host.is_image() {
         return Ok(Inventory::default());
     }
     let options = Options {
         driver_root: host.driver_root.clone(),
+        nvml: driver_answer::within(host, limit),
         ..Options::new(host.root().clone())
     };
     Ok(discover(&options).map_err(gpu_inject::Error::from)?)

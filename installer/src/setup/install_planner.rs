@@ -21,6 +21,7 @@ use crate::model::change::Change;
 use crate::model::host_state::HostState;
 use crate::model::setup_options::{DefaultRequest, DefaultRuntime, SetupOptions};
 use crate::setup::default_runtime;
+use crate::setup::driver_answer;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
 use crate::setup::other_toolkits::{self, ConflictResolution};
@@ -86,6 +87,7 @@ pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
             .iter()
             .cloned()
             .chain(receipt.remark())
+            .chain(driver_answer::remarks(&inventory))
             .chain(remarks)
             .collect(),
         unchecked: receipt.unchecked.clone(),

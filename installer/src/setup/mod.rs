@@ -3,6 +3,7 @@
 pub mod default_runtime;
 pub mod dev_char;
 pub mod device_nodes;
+pub mod driver_answer;
 mod due;
 pub mod engine_selection;
 pub mod gpu_files;

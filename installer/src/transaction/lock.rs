@@ -11,9 +11,23 @@ use nix::sys::stat::{self, Mode};
 use crate::error::Error;
 use crate::files::resolved_path::ResolvedPath;
 use crate::host::{Host, timestamp};
+use crate::transaction::refresh_due;
 
 /// Held until dropped. The kernel releases it even if the process is killed.
-pub struct Lock(#[allow(dead_code, reason = "held, not used")] File);
+pub struct Lock {
+    /// `None` only while it is dropped.
+    file: Option<File>,
+    host: Host,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.file.take());
+        if self.host.user().is_none() {
+            refresh_due::start(&self.host);
+        }
+    }
+}
 
 /// Takes the lock, or fails with an error that names its holder. It does not wait: the other run
 /// may change the host, and our plan would then be out of date.
@@ -31,7 +45,10 @@ pub fn take(host: &Host) -> Result<Lock, Error> {
     // The file's modification time tells others since when the lock is held. Failing to set it is
     // no reason to stop.
     let _ = file.set_modified(SystemTime::now());
-    Ok(Lock(file))
+    Ok(Lock {
+        file: Some(file),
+        host: host.clone(),
+    })
 }
 
 /// Fails if another run holds the lock. It is not taken, not even for a moment: a run that begins just then would fail.

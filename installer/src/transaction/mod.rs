@@ -10,6 +10,7 @@ pub mod lock;
 pub mod plan;
 pub mod preflight;
 pub mod receipt;
+pub mod refresh_due;
 pub mod regenerated;
 pub mod rollback;
 pub mod run;

@@ -83,6 +83,10 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     let process = state.process()?;
     let inventory = inventory_store::current(&root, &policy)?;
     let edits = plan::plan(&inventory, &request, &policy)?;
+    for warning in plan::left_out(&inventory, &request) {
+        log::warning(&warning);
+        journal.note(Level::Warning, &warning);
+    }
     let mut target = live::Target::of_process(&process, state.rootfs()?)?;
     target.no_cgroups = policy.no_cgroups;
     target.arrangement = arrangement;

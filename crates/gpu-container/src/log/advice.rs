@@ -26,6 +26,10 @@ impl fmt::Display for Advised<'_> {
                 ". Ask the engine itself for it (docker or podman run --device), or let containers \
                  ask: gpusetup config set {key}={kinds}"
             ),
+            Error::Disputed { .. } => {
+                f.write_str(". When nvidia-smi lists it again: gpusetup cdi refresh")
+            }
+            Error::OtherGpu { .. } => f.write_str(": gpusetup cdi refresh"),
             Error::HookFlag(_) => f.write_str(" `gpusetup cdi refresh` makes it anew"),
             Error::Cdi(cdi::Error::Unknown { .. }) => {
                 f.write_str("; `gpusetup cdi list` shows those there are")

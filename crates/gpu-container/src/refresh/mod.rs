@@ -37,7 +37,8 @@ links in /dev/char that are missing. A spec of another tool's is left.
   --settle    go on until the GPUs have not changed for a moment: of a storm of events, the last counts";
 
 const GPUSETUP: &str = "/usr/bin/gpusetup";
-/// gpusetup's exit code if another run of it is in progress, which then writes these files.
+/// gpusetup's exit code if another run of it is in progress. gpusetup has then left a mark, by which that run starts a refresh
+/// when it ends. Waiting here could block it: it may be restarting an engine that is ordered after our unit.
 const LOCKED: i32 = 5;
 /// How long the host must be unchanged before a run with `--settle` ends.
 const QUIET: Duration = Duration::from_millis(200);

@@ -193,6 +193,9 @@ fn edit(
     if !is_done {
         let inventory = ManuallyDrop::new(inventory_store::current(root, policy)?);
         let mut edits = ManuallyDrop::new(plan::plan(&inventory, &request, policy)?);
+        for text in plan::left_out(&inventory, &request) {
+            tell(&text, call, debug_log);
+        }
         let mounter = mount_owner::choose(container, &edits, policy, low_level);
         if mounter == Mounter::Runtime {
             for text in live::leave_out_unreachable(&mut edits) {

@@ -17,6 +17,8 @@ use crate::inventory::{DisputedGpu, Gpu, PciAddress};
 pub(super) struct HostGpus {
     pub(super) gpus: Vec<Gpu>,
     pub(super) disputed: Vec<DisputedGpu>,
+    /// Why NVML, which was asked, said nothing.
+    pub(super) unanswered: Option<String>,
     /// The highest CUDA version (major, minor), where a source knows it.
     pub(super) cuda: Option<(u32, u32)>,
 }

@@ -40,7 +40,10 @@ pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
 impl Inventory {
     /// Whether this inventory, stored earlier, still describes the host.
     pub fn is_fresh(&self, root: &Root) -> bool {
-        self.schema == SCHEMA && self.freshness.is_still(&freshness(root, &self.driver_root))
+        let now = freshness(root, &self.driver_root);
+        // A GPU may have been left out because its node was not there.
+        let has_same_nodes = self.disputed.is_empty() || self.freshness == now;
+        self.schema == SCHEMA && self.freshness.is_still(&now) && has_same_nodes
     }
 }
 

@@ -19,12 +19,12 @@ pub mod other_vendors;
 mod tegra;
 mod wsl;
 
-use std::borrow::Cow;
+use std::ffi::OsStr;
 
 use crate::driver::files;
 use crate::driver::user_space::{self, UserSpace};
 use crate::driver::version::loaded_version;
-use crate::inventory::{Driver, Inventory, SCHEMA, Source};
+use crate::inventory::{Driver, DriverFile, FileKind, Inventory, SCHEMA, Source};
 use crate::os::platform;
 use crate::root::Root;
 
@@ -32,7 +32,7 @@ use agreement::HostGpus;
 use freshness::freshness;
 use mig::Caps;
 use nodes::Dev;
-use nvml_reading::{NvmlReading, NvmlUse};
+use nvml_reading::{NvmlAnswer, NvmlUse};
 use options::{Error, Options};
 
 /// How often a host is read that changes meanwhile.
@@ -110,6 +110,7 @@ fn nvidia(
     let found = gpus(options, dev, &driver)?;
     inventory.gpus = found.gpus;
     inventory.disputed = found.disputed;
+    inventory.nvml_silence = found.unanswered;
     driver.cuda = found.cuda;
     for gpu in &mut inventory.gpus {
         (gpu.drm, gpu.drm_links) = drm::of(dev, gpu.pci);
@@ -136,33 +137,44 @@ pub fn source(root: &Root) -> Source {
 
 fn gpus(options: &Options, dev: &Dev<'_>, driver: &Driver) -> Result<HostGpus, Error> {
     let listed = kernel_list::listed(dev.root).map_err(Error::Procfs)?;
-    Ok(match reading(options, driver) {
-        Some(reading) => agreement::by_both(dev, &listed, &reading),
-        // `gpusetup detect` reports that NVML gave no answer.
-        None => agreement::by_kernel(dev, &listed),
+    Ok(match answer(options, driver) {
+        Ok(Some(reading)) => agreement::by_both(dev, &listed, &reading),
+        Ok(None) => agreement::by_kernel(dev, &listed),
+        Err(why) => HostGpus {
+            unanswered: Some(why),
+            ..agreement::by_kernel(dev, &listed)
+        },
     })
 }
 
-/// What NVML says, if it is to be asked and answers.
-fn reading<'a>(options: &'a Options, driver: &Driver) -> Option<Cow<'a, NvmlReading>> {
+/// What NVML says, or why it says nothing; `None` if it is not asked, or is not there to be asked.
+fn answer(options: &Options, driver: &Driver) -> NvmlAnswer {
+    let Some(library) = nvml_library(driver) else {
+        return Ok(None);
+    };
     match &options.nvml {
-        NvmlUse::No => None,
-        NvmlUse::Here => options
-            .root
-            .is_host()
-            .then(|| read_here(driver))
-            .flatten()
-            .map(Cow::Owned),
-        NvmlUse::Answered(reading) => Some(Cow::Borrowed(reading)),
+        NvmlUse::Here if options.root.is_host() => read_here(library),
+        NvmlUse::Here | NvmlUse::No => Ok(None),
+        NvmlUse::By(asker) => asker.ask(library),
     }
 }
 
 #[cfg(feature = "nvml")]
-fn read_here(driver: &Driver) -> Option<NvmlReading> {
-    nvml::read(nvml::library(driver)?).ok()
+fn read_here(library: &OsStr) -> NvmlAnswer {
+    nvml::read(library).map_err(|e| e.to_string())
 }
 
 #[cfg(not(feature = "nvml"))]
-fn read_here(_driver: &Driver) -> Option<NvmlReading> {
-    None
+#[allow(clippy::unnecessary_wraps, reason = "the result of the other build")]
+fn read_here(_library: &OsStr) -> NvmlAnswer {
+    Ok(None)
+}
+
+/// Host path of this driver's NVML library.
+pub fn nvml_library(driver: &Driver) -> Option<&OsStr> {
+    let is_nvml = |f: &&DriverFile| {
+        f.kind == FileKind::Library && f.soname.as_deref() == Some("libnvidia-ml.so.1")
+    };
+    let file = driver.files.iter().find(is_nvml);
+    Some(file?.host_path.as_os_str())
 }

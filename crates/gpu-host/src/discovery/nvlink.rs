@@ -2,17 +2,19 @@
 //!
 //! It is not part of the inventory because no container start needs it.
 
+use std::ffi::OsStr;
+
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
+use serde::{Deserialize, Serialize};
 
-use super::nvml::library;
-use crate::inventory::{Inventory, PciAddress};
+use crate::inventory::PciAddress;
 
 /// `NVML_NVLINK_MAX_LINKS` of nvml.h.
 const MAX_LINKS: u32 = 18;
 
 /// The links between one GPU and one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Links {
     /// The GPU.
     pub gpu: PciAddress,
@@ -22,19 +24,15 @@ pub struct Links {
     pub count: u32,
 }
 
-/// All links that are up. Empty where NVML does not answer or knows of none.
-pub fn links(inventory: &Inventory) -> Vec<Links> {
-    query(inventory).unwrap_or_default()
-}
-
-fn query(inventory: &Inventory) -> Result<Vec<Links>, NvmlError> {
-    let driver = inventory.driver.as_ref().ok_or(NvmlError::NotFound)?;
-    let library = library(driver).ok_or(NvmlError::NotFound)?;
+/// All links that are up, as the NVML library at this path says.
+pub fn links(library: &OsStr) -> Result<Vec<Links>, NvmlError> {
     let nvml = Nvml::builder().lib_path(library).init()?;
     let mut links: Vec<Links> = Vec::new();
-    for gpu in &inventory.gpus {
-        // NVML's index may be another GPU's by now.
-        let Ok(device) = nvml.device_by_pci_bus_id(gpu.pci.to_string()) else {
+    for index in 0..nvml.device_count()? {
+        let Ok(device) = nvml.device_by_index(index) else {
+            continue;
+        };
+        let Ok(pci) = device.pci_info()?.bus_id.parse::<PciAddress>() else {
             continue;
         };
         for n in 0..MAX_LINKS {
@@ -48,10 +46,10 @@ fn query(inventory: &Inventory) -> Result<Vec<Links>, NvmlError> {
                 .ok()
                 .and_then(|p| p.bus_id.parse().ok());
             let to = to.filter(|to| *to != PciAddress::default());
-            match links.iter_mut().find(|l| l.gpu == gpu.pci && l.to == to) {
+            match links.iter_mut().find(|l| l.gpu == pci && l.to == to) {
                 Some(known) => known.count += 1,
                 None => links.push(Links {
-                    gpu: gpu.pci,
+                    gpu: pci,
                     to,
                     count: 1,
                 }),

@@ -9,11 +9,14 @@ use nvml_wrapper::error::{NvmlError, nvml_try};
 use nvml_wrapper::{Device, Nvml};
 
 use super::nvml_reading::{NvmlGpu, NvmlReading, NvmlSlice};
-use crate::inventory::{Driver, DriverFile, FileKind};
 
-/// What the NVML library at this path says. A GPU that it cannot describe is a fault and no reason to lose the others.
-pub fn read(library: &OsStr) -> Result<NvmlReading, NvmlError> {
-    let nvml = Nvml::builder().lib_path(library).init()?;
+/// What the NVML library at this path says; `None` if it cannot be loaded or is no NVML. A GPU that it cannot describe is a fault and no reason to lose the others.
+pub fn read(library: &OsStr) -> Result<Option<NvmlReading>, NvmlError> {
+    let nvml = match Nvml::builder().lib_path(library).init() {
+        Ok(nvml) => nvml,
+        Err(NvmlError::LibloadingError(_) | NvmlError::FailedToLoadSymbol(_)) => return Ok(None),
+        Err(e) => return Err(e),
+    };
     let cuda = nvml.sys_cuda_driver_version().ok().and_then(|v| {
         Some((
             u32::try_from(v / 1000).ok()?,
@@ -30,16 +33,7 @@ pub fn read(library: &OsStr) -> Result<NvmlReading, NvmlError> {
             Err(e) => reading.faults.push(format!("NVML's GPU {index}: {e}")),
         }
     }
-    Ok(reading)
-}
-
-/// Path of this driver's NVML library.
-pub fn library(driver: &Driver) -> Option<&OsStr> {
-    let is_nvml = |f: &&DriverFile| {
-        f.kind == FileKind::Library && f.soname.as_deref() == Some("libnvidia-ml.so.1")
-    };
-    let file = driver.files.iter().find(is_nvml);
-    Some(file?.host_path.as_os_str())
+    Ok(Some(reading))
 }
 
 fn gpu(nvml: &Nvml, index: u32) -> Result<NvmlGpu, NvmlError> {

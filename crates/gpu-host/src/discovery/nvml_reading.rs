@@ -1,6 +1,10 @@
 //! What NVML says of the GPUs, as data: a program may ask it in a process of its own, since a driver that
 //! hangs would never give an answer back.
 
+use std::ffi::OsStr;
+use std::fmt;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::PciAddress;
@@ -54,6 +58,28 @@ pub struct NvmlSlice {
     pub profile: Option<String>,
 }
 
+/// What NVML said; `None` where its library cannot be used here.
+pub type NvmlAnswer = Result<Option<NvmlReading>, String>;
+
+/// Asks NVML by its library's path.
+type Ask = dyn Fn(&OsStr) -> NvmlAnswer + Send + Sync;
+
+/// Somebody who asks NVML for discovery.
+#[derive(Clone)]
+pub struct NvmlAsker(Arc<Ask>);
+
+impl fmt::Debug for NvmlAsker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NvmlAsker")
+    }
+}
+
+impl NvmlAsker {
+    pub(super) fn ask(&self, library: &OsStr) -> NvmlAnswer {
+        self.0(library)
+    }
+}
+
 /// What discovery does with NVML.
 #[derive(Clone, Debug, Default)]
 pub enum NvmlUse {
@@ -62,6 +88,13 @@ pub enum NvmlUse {
     /// Asks it in this process, on the running host and in a build with the feature. Waits for as long as it takes.
     #[default]
     Here,
-    /// It was asked elsewhere, and this is its answer.
-    Answered(Box<NvmlReading>),
+    /// This one asks.
+    By(NvmlAsker),
+}
+
+impl NvmlUse {
+    /// Has it asked by a function that is given the library's path.
+    pub fn by(ask: impl Fn(&OsStr) -> NvmlAnswer + Send + Sync + 'static) -> Self {
+        Self::By(NvmlAsker(Arc::new(ask)))
+    }
 }

@@ -32,6 +32,8 @@ pub struct Inventory {
     pub gpus: Vec<Gpu>,
     /// GPUs that no container gets, since the kernel and NVML do not say the same of them.
     pub disputed: Vec<DisputedGpu>,
+    /// Why NVML, which was asked, gave no answer. UUIDs and profiles of MIG devices are then unknown.
+    pub nvml_silence: Option<String>,
     /// Nodes that belong to no single GPU: nvidiactl, nvidia-uvm and so on.
     pub control_nodes: Vec<ControlNode>,
     /// Nodes that let a container partition GPUs (`mig/config`) or watch the slices of
@@ -172,33 +174,30 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Whether the host, of which `now` was read, is still the one of which this was read. A UUID that the driver does not
-    /// tell at the moment is no change.
+    /// Whether the host, of which `now` was read, is still the one of which this was read. It is no change that the driver tells a
+    /// UUID only at one of the two times, nor that a node comes or goes: the inventory has its number.
     pub fn is_still(&self, now: &Self) -> bool {
         let (Some(before), Some(after)) = (&self.gpus, &now.gpus) else {
             return false;
         };
-        let is_same = |(a, b): (&GpuKey, &GpuKey)| {
-            let has_uuid = a.uuid.is_some() && b.uuid.is_some();
-            let uuid = b.uuid.clone().filter(|_| has_uuid);
-            let (a, b) = (
-                GpuKey {
-                    uuid: a.uuid.clone().filter(|_| has_uuid),
-                    ..a.clone()
-                },
-                GpuKey { uuid, ..b.clone() },
-            );
-            a == b
+        let without_gpus = |of: &Self| Self {
+            gpus: None,
+            ..of.clone()
         };
         before.len() == after.len()
-            && before.iter().zip(after).all(is_same)
-            && Self {
-                gpus: None,
-                ..self.clone()
-            } == Self {
-                gpus: None,
-                ..now.clone()
-            }
+            && before.iter().zip(after).all(|(a, b)| a.is_still(b))
+            && without_gpus(self) == without_gpus(now)
+    }
+}
+
+impl GpuKey {
+    fn is_still(&self, now: &Self) -> bool {
+        fn is_same<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+            a.zip(b).is_none_or(|(a, b)| a == b)
+        }
+        (self.pci, self.minor, self.is_excluded) == (now.pci, now.minor, now.is_excluded)
+            && is_same(self.uuid.as_ref(), now.uuid.as_ref())
+            && is_same(self.node.as_ref(), now.node.as_ref())
     }
 }
 

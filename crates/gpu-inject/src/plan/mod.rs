@@ -13,9 +13,9 @@ use gpu_host::{
 };
 
 use crate::edits::{CudaCompat, Edits};
-use crate::error::Error;
+use crate::error::{Error, Message};
 use crate::policy::Policy;
-use crate::request::Request;
+use crate::request::{Request, Visible};
 pub(crate) use additions::{NodeSet, device};
 use additions::{add_file, needs_drm};
 use select::Selection;
@@ -76,6 +76,20 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
         .env
         .push(("NVIDIA_VISIBLE_DEVICES".into(), "void".into()));
     Ok(edits)
+}
+
+/// What a container that asks for all GPUs does not get, one text for each.
+pub fn left_out(inventory: &Inventory, request: &Request) -> Vec<Message> {
+    if request.visible != Visible::All {
+        return Vec::new();
+    }
+    let texts = inventory.disputed.iter().map(|gpu| {
+        Message::of(format_args!(
+            "GPU {} ({}) is left out of all: {}",
+            gpu.index, gpu.pci, gpu.why
+        ))
+    });
+    texts.collect()
 }
 
 /// The edits that every GPU container gets: the files and control nodes for these capabilities.

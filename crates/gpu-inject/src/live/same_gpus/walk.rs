@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use fake_driver::elf::shared_object;
 use gpu_host::{Inventory, NvmlGpu, NvmlReading, NvmlUse, Options, Root, discover};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use proptest::prelude::*;
@@ -17,6 +18,7 @@ use crate::policy::Policy;
 use crate::request::Request;
 
 /// A GPU of the machine, and what has become of it.
+#[allow(clippy::struct_excessive_bools, reason = "each is an event of its own")]
 #[derive(Clone, Debug)]
 struct Machine {
     slot: u8,
@@ -85,6 +87,10 @@ impl World {
             gpus: (0..count).map(gpu).collect(),
             uvm: 511,
         };
+        let library = "usr/lib/x86_64-linux-gnu/libnvidia-ml.so.580.65.06";
+        let library = world.dir.path().join(library);
+        fs::create_dir_all(library.parent().unwrap()).unwrap();
+        fs::write(library, shared_object("libnvidia-ml.so.1", false)).unwrap();
         world.write();
         world
     }
@@ -251,8 +257,10 @@ proptest! {
         for event in &before {
             world.change(*event);
         }
-        let nvml = if has_nvml { NvmlUse::Answered(Box::new(world.nvml())) } else { NvmlUse::No };
+        let reading = world.nvml();
+        let nvml = if has_nvml { NvmlUse::by(move |_| Ok(Some(reading.clone()))) } else { NvmlUse::No };
         let stored = world.discover(nvml);
+        prop_assert_eq!(&stored.nvml_silence, &None);
         let spec = cdi_spec(&stored, &GenerateOptions::default()).unwrap();
         for event in &after {
             world.change(*event);
