@@ -24,6 +24,7 @@ pub mod mig;
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use wire::{Gpu, Slice, Wire};
 
@@ -114,8 +115,15 @@ pub extern "C" fn nvmlInit_v2() -> Return {
     if !visible::opens("nvidiactl") {
         return DRIVER_NOT_LOADED;
     }
+    std::thread::sleep(delay());
     USERS.fetch_add(1, Ordering::SeqCst);
     SUCCESS
+}
+
+/// As a driver without persistence mode, or one that waits for a lost GPU, if a file says so.
+fn delay() -> Duration {
+    let text = std::fs::read_to_string("/run/fake-nvml-delay").unwrap_or_default();
+    Duration::from_secs(text.trim().parse().unwrap_or(0))
 }
 
 #[unsafe(no_mangle)]
