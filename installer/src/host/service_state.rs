@@ -88,6 +88,11 @@ impl Service {
         })
     }
 
+    /// Whether it does not run, or there is no such service, and its manager knows that.
+    pub fn is_down_or_missing(&self, host: &Host) -> bool {
+        host.is_live() && (self.is_down(host) || self.state(host) == Answer::None)
+    }
+
     /// Whether it does not run, and its manager knows that.
     pub fn is_down(&self, host: &Host) -> bool {
         let state = self.state(host);

@@ -3,7 +3,7 @@
 pub mod default_runtime;
 pub mod dev_char;
 pub mod device_nodes;
-mod due;
+pub mod due;
 pub mod engine_selection;
 pub mod gpu_files;
 pub mod history;

@@ -21,4 +21,4 @@ pub mod steps;
 pub mod still_written;
 pub mod stored;
 mod unread;
-mod verification;
+pub mod verification;
