@@ -223,7 +223,8 @@ impl Docker {
             // Not even a question to one that does not run: its socket would start it.
             let is_down = host.is_live()
                 && others.instead.is_none()
-                && is_down(host, &unit_name, user.as_ref());
+                // What answers at its socket may be another Docker.
+                && (others.held.is_some() || is_down(host, &unit_name, user.as_ref()));
             let info = (host.is_live() && !is_down).then(|| client.info(host));
             is_on_demand = is_down && service_of(&unit_name, user.as_ref()).is_socket_up(host);
             (version.end(), info.unwrap_or(Answer::None))
