@@ -188,6 +188,16 @@ fn a_second_daemon_is_named_with_what_to_do_and_left_alone() {
         ],
         "0::/system.slice/site.service",
     );
+    // Questions of ours are no daemons.
+    process(&running, 81, &["/usr/sbin/dockerd", "--version"], PLAIN);
+    let check = ["dockerd", "--validate", "--config-file=/etc/x.json"];
+    process(&running, 82, &check, PLAIN);
+    process(
+        &running,
+        83,
+        &["containerd", "-c", "/x.toml", "config", "dump"],
+        PLAIN,
+    );
     let usual = ["/usr/sbin/dockerd", "-H", "fd://"];
     process(&running, 78, &usual, "0::/system.slice/docker.service");
     running.host.write("etc/b.json", "{}");

@@ -55,8 +55,8 @@ pub fn running(host: &Host, name: &str) -> Vec<DaemonProcess> {
                 .is_ok_and(|ns| ns == own)
     };
     let its = pids.into_iter().filter(is_it);
-    its.filter_map(|pid| DaemonProcess::read(host, pid))
-        .collect()
+    let its = its.filter_map(|pid| DaemonProcess::read(host, pid));
+    its.filter(|process| !process.only_answers()).collect()
 }
 
 fn comm(host: &Host, pid: u32) -> Option<String> {
@@ -92,6 +92,15 @@ impl DaemonProcess {
             owner,
             parent,
         })
+    }
+
+    /// Whether it is no daemon: gpusetup itself asks such programs for their version, and has them check a file.
+    fn only_answers(&self) -> bool {
+        let words = ["--version", "-v", "--validate", "--help", "-h", "config"];
+        self.argv
+            .iter()
+            .skip(1)
+            .any(|w| words.contains(&w.as_str()))
     }
 
     /// Whether that unit of the system's runs it.

@@ -237,7 +237,7 @@ fn ours(
 }
 
 /// Fails if containers run by a runtime whose own program is not there: then no container runs by ours either, which starts
-/// the same one. NVIDIA's names are looked for in its own list, and ours in the shim's.
+/// the same one. runc is in the shim's list wherever it is, and so is what NVIDIA's runtime or ours starts.
 fn ensure_program(
     host: &Host,
     view: &View,
@@ -251,9 +251,10 @@ fn ensure_program(
     };
     let binary = found.item.as_str().unwrap_or_default();
     let name = Path::new(binary).file_name().unwrap_or_default();
-    let is_by_list = name
-        .to_string_lossy()
-        .starts_with("nvidia-container-runtime")
+    let is_by_list = name == "runc"
+        || name
+            .to_string_lossy()
+            .starts_with("nvidia-container-runtime")
         || wanted.is_our_shim(host, binary);
     let is_there = || match binary.starts_with('/') {
         true => host.root().exists(binary),

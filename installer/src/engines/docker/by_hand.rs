@@ -100,6 +100,9 @@ pub fn find(host: &Host, unit: &Unit, service: &Service) -> OtherDaemons {
     if all.is_empty() {
         return OtherDaemons::default();
     }
+    // Where control groups do not tell.
+    let main = service.main_process(host);
+    all.retain(|process| Some(process.pid) != main);
     let its = Uses::of(host, unit);
     let is_down = service.is_down_or_missing(host);
     let mut found = OtherDaemons::default();
