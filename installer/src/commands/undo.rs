@@ -165,9 +165,10 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
         ensure_harmless(host, plan, args)?;
     }
     // What an undo without a restart has left.
-    let due = match changes {
-        true => HostState::default(),
-        false => due::after_undo(host, &engines::detect(host)),
+    let due = if changes {
+        HostState::default()
+    } else {
+        due::after_undo(host, &engines::detect(host))
     };
     if common.json && !changes {
         let document = nothing_document(&due, &Ended::default());

@@ -110,8 +110,8 @@ pub fn after_undo(host: &Host, engines: &[Box<dyn Engine>]) -> HostState {
     let (Ok(anew), true) = (host.anew(), host.is_live()) else {
         return state;
     };
-    let is_asked = |e: &&Box<dyn Engine>| e.is_ours() && host.user().is_some() == e.is_of_user();
-    for engine in engines.iter().filter(is_asked) {
+    let is_asked = |e: &dyn Engine| e.is_ours() && host.user().is_some() == e.is_of_user();
+    for engine in engines.iter().filter(|e| is_asked(&***e)) {
         let service = engine.daemon_service(host);
         let runs = engine.facts().daemon.runs() == Some(true);
         let Some(service) = service.filter(|_| runs) else {

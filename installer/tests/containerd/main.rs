@@ -257,12 +257,12 @@ fn k3s_defines_its_runtime_once() {
 /// Its next start puts the flag or key into the file that it generates, whatever that has now.
 #[test]
 fn the_default_runtime_that_k3s_is_told_decides() {
+    const UNIT: &str = "etc/systemd/system/k3s.service";
     let text = format!(
         "version = 3\n{}{}NoPivotRoot = true\n",
         runtime(K3S_V3, "runc", ""),
         runtime(K3S_V3, "site", "")
     );
-    const UNIT: &str = "etc/systemd/system/k3s.service";
     let start = |flag: &str| format!("[Service]\nExecStart=/usr/local/bin/k3s server {flag}\n");
     let ways = [
         (UNIT, start("--default-runtime=NAME")),
@@ -511,11 +511,7 @@ fn a_low_level_program_that_is_not_there_is_an_error_before_anything_is_written(
         let tree = site("1.7.24", &[(ROOT, &text)]);
         let said = format!("runtime {name:?}, whose program is not installed: {binary}");
         is_refused(&tree, &[], &[&said, ROOT]);
-        let program = if binary.starts_with('/') {
-            &binary[1..]
-        } else {
-            "usr/bin/crun"
-        };
+        let program = binary.strip_prefix('/').unwrap_or("usr/bin/crun");
         tree.write(program, "");
         assert_eq!(tree.code(&["install", "--yes"]), 0, "{binary}");
         assert_eq!(tree.code(&["undo", "--yes"]), 0);

@@ -256,9 +256,12 @@ fn ensure_program(
             .to_string_lossy()
             .starts_with("nvidia-container-runtime")
         || wanted.is_our_shim(host, binary);
-    let is_there = || match binary.starts_with('/') {
-        true => host.root().exists(binary),
-        false => host.has_program(binary),
+    let is_there = || {
+        if binary.starts_with('/') {
+            host.root().exists(binary)
+        } else {
+            host.has_program(binary)
+        }
     };
     if binary.is_empty() || is_by_list || is_there() {
         return Ok(());

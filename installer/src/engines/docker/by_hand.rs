@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::client;
 use super::daemon_json::DaemonJson;
-use super::places::CONFIG;
-use super::{PIDFILE, stored_container};
+use super::places::{CONFIG, PIDFILE};
+use super::stored_container;
 use crate::engines::unmanaged::Unmanaged;
 use crate::host::Host;
 use crate::host::daemon_process::{self, DaemonProcess};

@@ -33,7 +33,7 @@ use comeback::RetryTimes;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use installed::InstalledDocker;
-use places::CONFIG;
+use places::{CONFIG, PIDFILE};
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
@@ -52,9 +52,6 @@ use crate::host::user::User;
 use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
-
-/// The default PID file (dockerd(8), `--pidfile`).
-pub const PIDFILE: &str = "/var/run/docker.pid";
 
 /// The note on a Docker that does not run, and whose socket listens.
 const ON_DEMAND: &str = "its socket starts it when it is used";
