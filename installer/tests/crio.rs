@@ -398,7 +398,7 @@ fn a_low_level_program_that_is_not_there_is_an_error_before_anything_is_written(
         (
             "1.30.2",
             String::new(),
-            "\"runc\", whose program is not installed: runc",
+            "crio runs containers by its built-in runtime \"runc\", whose program is not installed: runc",
         ),
         ("1.37.0", own.into(), "not installed: /opt/site"),
     ] {
@@ -413,6 +413,8 @@ fn a_low_level_program_that_is_not_there_is_an_error_before_anything_is_written(
                 stderr.contains(words) && stderr.contains("fix:"),
                 "{stderr}"
             );
+            // No file says what is built in.
+            assert!(!stderr.contains("crio.conf:"), "{stderr}");
         }
         assert_eq!(tree.state(), before);
     }

@@ -277,3 +277,39 @@ fn an_answer_that_could_not_be_had_is_not_no() {
     let plan = document(&running, &["plan"], 2);
     assert_eq!(plan["restarts_not_known"][0]["engine"], "docker");
 }
+
+/// The record is gone with the first undo, and what docker has in memory is not.
+#[test]
+fn an_undo_without_a_restart_leaves_one_due_until_it_is_done() {
+    let Some(running) = set_up() else {
+        return;
+    };
+    running.ends(&["undo", "--yes", "--no-restart"], 0);
+    let again: [(&[&str], i32); 3] = [
+        (&["undo", "--dry-run"], 2),
+        (&["undo", "--yes"], 7),
+        (&["undo", "--yes", "--no-restart"], 0),
+    ];
+    for (args, code) in again {
+        let text = said(&running, args, code);
+        assert!(text.contains("Nothing to undo in the files."), "{text}");
+        assert!(
+            text.contains("Restart due: docker: it still knows"),
+            "{text}"
+        );
+        assert!(text.contains("systemctl restart docker.service"), "{text}");
+        let document = document(&running, args, code);
+        assert_eq!(document["changed"], false);
+        assert_eq!(document["restart_required"], json!(["docker.service"]));
+    }
+    let restart = running.chroot(&["/usr/bin/systemctl", "restart", "docker.service"]);
+    let status = std::process::Command::new(&restart[0])
+        .args(&restart[1..])
+        .status();
+    assert!(status.unwrap().success());
+    for args in [&["undo", "--dry-run"][..], &["undo", "--yes"]] {
+        let text = said(&running, args, 0);
+        assert!(text.contains("Nothing to undo: gpusetup has"), "{text}");
+        assert!(!text.contains("Restart due"), "{text}");
+    }
+}

@@ -26,6 +26,7 @@ use crate::transaction::ended::Ended;
 use crate::transaction::plan::Plan;
 use crate::transaction::run;
 use crate::transaction::run_options::{RollbackScope, RunOptions};
+use crate::transaction::verification;
 use crate::verify::{Outcome, Unverified};
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
@@ -174,6 +175,10 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let started = Instant::now();
     let mut ended = run::apply(&session.context(), &mut plan, how)?;
     ended.left_earlier = session.left_of_earlier_run().to_vec();
+    if request.restart && !how.verify {
+        // What is verified says so itself.
+        ended.outcome.not_verified = verification::not_restarted(&plan);
+    }
     plan.leave_out_down(&ended.outcome.engines_not_verified());
     ended.skipped.clone_from(&plan.skipped);
     if common.json {
@@ -194,7 +199,8 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     Ok(ended.exit())
 }
 
-/// Engines of which it is not known whether they need a restart, for a run that would do it.
+/// Engines of which it is not known whether they need a restart, for a run that would do it, and those that somebody
+/// else has to restart.
 fn not_verified(plan: &Plan, restart: bool) -> Vec<Unverified> {
     let not_known = plan.state.not_known.iter().filter(|_| restart);
     let not_verified = not_known.map(|n| Unverified {
@@ -202,7 +208,15 @@ fn not_verified(plan: &Plan, restart: bool) -> Vec<Unverified> {
         how: String::new(),
         why: format!("whether it runs with its files is not known: {}", n.why),
     });
-    not_verified.collect()
+    let by_others = plan.state.ours().filter(|_| restart);
+    let by_others = by_others.filter_map(|due| {
+        Some(Unverified {
+            engine: due.engine.clone(),
+            how: String::new(),
+            why: format!("{}; {}", due.why, due.by_another.clone()?),
+        })
+    });
+    not_verified.chain(by_others).collect()
 }
 
 /// What was done, and what was not.

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines;
-use crate::engines::activation::Activation;
 use crate::engines::dependent::Dependence;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::model::host_state::HostState;
 use crate::model::setup_options::SetupOptions;
-use crate::render::{json, plan};
-use crate::setup::{leftovers, undo_planner};
+use crate::render::{host_state, json, plan};
+use crate::setup::{due, leftovers, undo_planner};
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
@@ -23,7 +23,7 @@ use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
 use crate::transaction::run;
 use crate::transaction::run_options::{RollbackScope, RunOptions};
-use crate::verify::Unverified;
+use crate::transaction::verification;
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -38,11 +38,12 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
             left_earlier: session.left_of_earlier_run().to_vec(),
             ..Ended::default()
         };
+        let due = due::after_undo(host, &engines::detect(host));
         if common.json {
-            let document = json::document(None, false, &ended, true);
+            let document = nothing_document(&due, &ended);
             stdio::result(&format!("{document}\n"));
         } else if ended.shortfalls().is_empty() {
-            stdio::result(NOTHING);
+            nothing(&due, common);
         } else {
             let last_line = format!(
                 "Nothing to undo, but {}.",
@@ -50,7 +51,11 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
             );
             stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
         }
-        return Ok(ended.exit());
+        let is_due = !args.no_restart && due.ours().next().is_some();
+        return Ok(match ended.exit() {
+            Exit::Done if is_due => Exit::Partly,
+            exit => exit,
+        });
     };
     let left = if args.leave_runtime {
         undo_planner::leave_runtime(host, &mut plan)?
@@ -81,7 +86,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     };
     let mut ended = run::undo(&session.context(), &mut plan, &receipt, how)?;
     ended.left_earlier = session.left_of_earlier_run().to_vec();
-    ended.outcome.not_verified = not_restarted(&plan);
+    ended.outcome.not_verified = verification::not_restarted(&plan);
     ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
@@ -94,21 +99,6 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         stdio::result(&Screen::output(common.plain).paragraph("", 0, &last_line));
     }
     Ok(ended.exit())
-}
-
-/// Engines that go on with what they have read, since their service does not run them.
-fn not_restarted(plan: &Plan) -> Vec<Unverified> {
-    let engines = plan.engines.iter().filter_map(|(engine, activation)| {
-        let Activation::AtStart(of) = activation else {
-            return None;
-        };
-        (engine.facts().daemon.runs() == Some(true)).then(|| Unverified {
-            engine: engine.facts().name.clone(),
-            how: String::new(),
-            why: format!("it goes on with what it has read, for {}", of.effect),
-        })
-    });
-    engines.collect()
 }
 
 /// The last line. `left`: the files that keep a runtime of our runtime's name. `to_take_effect`: what has to be done
@@ -174,7 +164,16 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
         warn(plan, common, &progress);
         ensure_harmless(host, plan, args)?;
     }
-    if common.json {
+    // What an undo without a restart has left.
+    let due = if changes {
+        HostState::default()
+    } else {
+        due::after_undo(host, &engines::detect(host))
+    };
+    if common.json && !changes {
+        let document = nothing_document(&due, &Ended::default());
+        stdio::result(&format!("{document}\n"));
+    } else if common.json {
         let document = json::document(plan.as_ref(), changes, &Ended::default(), restart);
         stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
@@ -183,9 +182,32 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
             plan::text(plan, "restore", restart, Screen::output(common.plain))
         ));
     } else if !interrupted {
-        stdio::result(NOTHING);
+        nothing(&due, common);
     }
-    Ok(Exit::if_found(changes))
+    Ok(Exit::if_found(changes || due.ours().next().is_some()))
+}
+
+/// Says that no file has anything to undo, and which engines still run with what they have read.
+fn nothing(due: &HostState, common: &Common) {
+    let screen = Screen::output(common.plain);
+    let actions = host_state::due_after_undo(due);
+    stdio::result(if actions.is_empty() {
+        NOTHING
+    } else {
+        "Nothing to undo in the files.\n"
+    });
+    for line in actions.into_iter().chain(host_state::remarks(due)) {
+        stdio::result(&screen.paragraph("", 0, &line));
+    }
+}
+
+fn nothing_document(due: &HostState, ended: &Ended) -> serde_json::Value {
+    let mut document = json::document(None, false, ended, true);
+    let services: Vec<&String> = due.doable().map(|d| &d.service).collect();
+    document["restart_required"] = serde_json::json!(services);
+    document["restarts_due"] = serde_json::json!(due.due);
+    document["warnings"] = serde_json::json!(host_state::due_after_undo(due));
+    document
 }
 
 fn warn(plan: &Plan, common: &Common, progress: &Progress) {

@@ -37,11 +37,19 @@ pub fn by_another(host: &Host, engine: &dyn Engine) -> Option<String> {
         return None;
     }
     let service = engine.daemon_service(host)?;
-    let is_its = !service.is_down(host);
+    let process = engine.run_by_another();
+    let is_its = match service.state(host) {
+        Answer::Known(ServiceState::Stopped | ServiceState::Fails(_)) => false,
+        // There is no such service.
+        Answer::None => process.is_none(),
+        Answer::Known(_) | Answer::Unknown(_) => true,
+    };
+    let which = process.map(|process| format!(": {}", process.text()));
     (!is_its).then(|| {
         format!(
-            "{} does not run it: who has started it has to restart it",
-            service.name
+            "{} does not run it: who has started it has to restart it{}",
+            service.name,
+            which.unwrap_or_default()
         )
     })
 }

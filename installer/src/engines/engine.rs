@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::error::still_down::StillDown;
 use crate::host::Host;
 use crate::host::answer::Answer;
+use crate::host::daemon_process::DaemonProcess;
 use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -227,6 +228,17 @@ pub trait Engine: Any + Send + Sync {
 
     /// The service that runs its daemon; `None` for an engine without one.
     fn daemon_service(&self, _host: &Host) -> Option<Service> {
+        None
+    }
+
+    /// The process of its daemon, if that is known not to be its service's: somebody has started it by hand, or another
+    /// unit has.
+    fn run_by_another(&self) -> Option<&DaemonProcess> {
+        None
+    }
+
+    /// Why its service, which does not run, must not be started: another daemon has what it would use.
+    fn is_held(&self) -> Option<String> {
         None
     }
 

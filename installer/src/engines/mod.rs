@@ -20,7 +20,9 @@ mod microk8s;
 pub(crate) mod oci_hooks;
 pub(crate) mod podman;
 pub mod probe_image;
+pub mod run_by;
 pub(crate) mod selinux;
+mod unmanaged;
 
 use self::engine::Engines;
 use crate::host::Host;

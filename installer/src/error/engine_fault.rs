@@ -53,6 +53,16 @@ pub enum EngineFault {
         /// The reason.
         why: String,
     },
+    /// The low-level program of its built-in runtime, which no file names, is not installed.
+    #[error(
+        "runs containers by its built-in runtime {runtime:?}, whose program is not installed: {looked_for}"
+    )]
+    NoBuiltIn {
+        /// The runtime.
+        runtime: String,
+        /// The programs that were looked for.
+        looked_for: String,
+    },
     /// Somebody else has rewritten its file during the run.
     #[error(
         "was set up, and {file} was rewritten by another program before the end of the run, without what GPUs need"
@@ -94,6 +104,10 @@ impl EngineFault {
             Self::NotTakenIn { shown_by, .. } => format!("`{shown_by}` shows what it reads"),
             Self::VersionUnknown { .. } => {
                 "see why that program does not tell it, then run this again; nothing was changed"
+                    .into()
+            }
+            Self::NoBuiltIn { .. } => {
+                "install that program, or make one that is installed the default runtime; nothing was changed"
                     .into()
             }
             Self::ContainersUnknown { .. } => format!(

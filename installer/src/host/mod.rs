@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod answer;
 pub mod child_wait;
 pub mod copied_etc;
+pub mod daemon_process;
 pub mod headroom;
 pub mod last_words;
 pub mod limits;

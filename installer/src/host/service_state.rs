@@ -88,6 +88,23 @@ impl Service {
         })
     }
 
+    /// Its main process, if systemd has one for it.
+    pub fn main_process(&self, host: &Host) -> Option<u32> {
+        if self.manager != Manager::Systemd || !host.is_live() {
+            return None;
+        }
+        let argv = ["systemctl", "show", "--property=MainPID", &self.name];
+        let shown = host.run(&argv, LIMIT).ok()?.stdout;
+        let mut lines = shown.lines();
+        let pid = lines.find_map(|l| l.strip_prefix("MainPID="))?.parse();
+        pid.ok().filter(|pid| *pid != 0)
+    }
+
+    /// Whether it does not run, or there is no such service, and its manager knows that.
+    pub fn is_down_or_missing(&self, host: &Host) -> bool {
+        host.is_live() && (self.is_down(host) || self.state(host) == Answer::None)
+    }
+
     /// Whether it does not run, and its manager knows that.
     pub fn is_down(&self, host: &Host) -> bool {
         let state = self.state(host);

@@ -86,6 +86,23 @@ impl StartFlags {
     }
 }
 
+/// The last value of a flag in a command line's arguments, under any of its names.
+pub fn last_of<'a>(arguments: impl Iterator<Item = &'a str>, names: &[&str]) -> Option<String> {
+    let mut arguments = arguments;
+    let mut last = None;
+    while let Some(word) = arguments.next() {
+        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+            continue;
+        };
+        match flag.split_once('=') {
+            Some((name, value)) if names.contains(&name) => last = Some(value.to_owned()),
+            None if names.contains(&flag) => last = arguments.next().map(str::to_owned),
+            _ => {}
+        }
+    }
+    last
+}
+
 impl StartValue {
     /// The value as a path, if it is absolute.
     pub fn path(&self) -> Option<&Path> {

@@ -147,6 +147,19 @@ impl Unit {
         }
     }
 
+    /// The same service, started with another command line, which `from` shows.
+    pub fn started_as(&self, argv: &[String], from: &Path) -> Self {
+        let words = argv.iter().map(|word| Word {
+            text: word.clone(),
+            from: from.to_owned(),
+        });
+        Self {
+            is_there: true,
+            start: words.collect(),
+            ..self.clone()
+        }
+    }
+
     /// The files that it consists of: its own, its drop-ins and its environment files, whether or not those exist.
     pub fn files(&self) -> &[PathBuf] {
         &self.files

@@ -26,8 +26,10 @@ pub struct RestartDue {
     pub whose: Whose,
     /// What it has not read: `it has not read what gpusetup wrote`.
     pub why: String,
-    /// The command that does it.
-    pub command: String,
+    /// The command that does it; `None` if its service does not run the engine, so that no command of ours would.
+    pub command: Option<String>,
+    /// Who has to restart it, if its service does not run it.
+    pub by_another: Option<String>,
 }
 
 /// An engine whose service fails.
@@ -80,6 +82,11 @@ impl HostState {
     /// Restarts that gpusetup owes.
     pub fn ours(&self) -> impl Iterator<Item = &RestartDue> {
         self.due.iter().filter(|d| d.whose == Whose::Ours)
+    }
+
+    /// Those of them that gpusetup can do itself.
+    pub fn doable(&self) -> impl Iterator<Item = &RestartDue> {
+        self.ours().filter(|d| d.command.is_some())
     }
 
     /// Whether somebody has to do something: set-up that is not in effect, an engine that fails, a run that did not

@@ -25,6 +25,9 @@ pub struct SetupOptions {
     pub existing: Existing,
     /// The texts of files before gpusetup changed them first: they tell which runtime ours has taken the place of.
     pub texts_before: BTreeMap<PathBuf, String>,
+    /// The default runtime that the engine is told by a flag or its own file, which counts from its next start on whatever
+    /// its generated files have now.
+    pub given_default: Option<String>,
 }
 
 impl Default for SetupOptions {
@@ -37,6 +40,7 @@ impl Default for SetupOptions {
             names_dir: "/usr/lib/gpu-container/bin".into(),
             existing: Existing::Refuse,
             texts_before: BTreeMap::new(),
+            given_default: None,
         }
     }
 }

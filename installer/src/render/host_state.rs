@@ -19,7 +19,10 @@ pub fn actions(state: &HostState, restarts: bool, skipped: &[Skipped]) -> Vec<St
     let is_said = |d: &&EngineDown| skipped.iter().any(|s| s.engine == d.engine);
     let down = state.down.iter().filter(|d| !is_said(d));
     let down = down.map(|d| format!("Engine down: {}: {}; {}.", d.engine, d.why, d.log));
-    let due = state.ours().filter(|_| !restarts).map(restart_due);
+    let due = state
+        .ours()
+        .filter(|d| !restarts || d.command.is_none())
+        .map(restart_due);
     let not_known = state.not_known.iter();
     let not_known = not_known.map(|n| {
         format!(
@@ -35,13 +38,28 @@ pub fn actions(state: &HostState, restarts: bool, skipped: &[Skipped]) -> Vec<St
 }
 
 fn restart_due(due: &RestartDue) -> String {
-    format!(
-        "Restart due: {}: {}; `{}`, or `{}`.",
-        due.engine,
-        due.why,
-        due.command,
-        Invocation::Install
-    )
+    let RestartDue { engine, why, .. } = due;
+    match (&due.command, &due.by_another) {
+        (Some(command), _) => format!(
+            "Restart due: {engine}: {why}; `{command}`, or `{}`.",
+            Invocation::Install
+        ),
+        (None, by) => format!(
+            "Restart due: {engine}: {why}; {}.",
+            by.as_deref().unwrap_or("its service does not run it")
+        ),
+    }
+}
+
+/// Restarts that are due after an undo which did none.
+pub fn due_after_undo(state: &HostState) -> Vec<String> {
+    let due = state.ours().map(|due| {
+        let RestartDue { engine, why, .. } = due;
+        let how = due.command.as_ref().map(|command| format!("`{command}`"));
+        let how = how.or_else(|| due.by_another.clone()).unwrap_or_default();
+        format!("Restart due: {engine}: {why}; {how}.")
+    });
+    due.collect()
 }
 
 /// What gpusetup leaves to others.
@@ -62,7 +80,10 @@ pub fn notes(state: &HostState, engine: &str) -> Vec<String> {
     let down = down.map(|d| format!("{}; {}", d.why, d.log));
     let due = state.due.iter().filter(|d| d.engine == engine);
     let due = due.map(|d| match d.whose {
-        Whose::Ours => format!("restart due: {}", d.why),
+        Whose::Ours => match &d.by_another {
+            Some(by) => format!("restart due: {}; {by}", d.why),
+            None => format!("restart due: {}", d.why),
+        },
         Whose::Theirs => format!("{}; its next restart puts it into effect", d.why),
     });
     let not_known = state.not_known.iter().filter(|n| n.engine == engine);
@@ -82,7 +103,8 @@ mod tests {
             service: "docker.service".into(),
             whose,
             why: "it has not read what gpusetup wrote".into(),
-            command: "systemctl restart docker.service".into(),
+            command: Some("systemctl restart docker.service".into()),
+            by_another: None,
         }
     }
 

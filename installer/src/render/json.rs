@@ -59,7 +59,7 @@ pub fn document(plan: Option<&Plan>, changed: bool, ended: &Ended, restart: bool
 /// Restarts that are due. A run that restarts has done its own.
 fn still_due(plan: &Plan, restarted: bool) -> Vec<&RestartDue> {
     let due = plan.state.due.iter();
-    due.filter(|d| !restarted || d.whose == Whose::Theirs)
+    due.filter(|d| !restarted || d.whose == Whose::Theirs || d.command.is_none())
         .collect()
 }
 

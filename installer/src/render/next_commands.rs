@@ -45,7 +45,7 @@ impl HostStatus {
                 (with_sudo("recover"), "end the earlier run"),
                 ("gpusetup plan".to_owned(), "what would change"),
             ]
-        } else if is_configured && self.state.ours().next().is_some() {
+        } else if is_configured && self.state.doable().next().is_some() {
             vec![
                 ("gpusetup plan".to_owned(), "what a restart stops"),
                 (with_sudo("install"), "restart what is due"),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::host_state;
 use crate::engines::engine::{DaemonState, Facts};
+use crate::engines::run_by;
 use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::host::{Host, not_known};
@@ -131,7 +132,7 @@ fn document(
     foreign: &OtherToolkits,
 ) -> serde_json::Value {
     let root = host.root();
-    let engines: Vec<_> = engines.iter().map(engine_document).collect();
+    let engines: Vec<_> = engines.iter().map(|e| engine_document(host, e)).collect();
     json!({
         "schema": 1,
         "distribution": distro::detect(root),
@@ -149,14 +150,17 @@ fn document(
     })
 }
 
-fn engine_document(of: &EngineStatus) -> serde_json::Value {
+fn engine_document(host: &Host, of: &EngineStatus) -> serde_json::Value {
     let facts = of.engine.facts();
+    let run_by = run_by::of(host, &*of.engine);
     json!({
         "name": facts.name,
         "standing": facts.management,
         "version": facts.version,
         "running": facts.daemon.runs(),
         "config": facts.config,
+        "run_by": run_by.known(),
+        "run_by_unknown": run_by.unknown(),
         "configured": of.setup == SetupState::Configured,
         "configured_unknown": match &of.setup {
             SetupState::Unknown(why) => Some(why),

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::engines::docker;
+use crate::engines::down;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
@@ -17,7 +18,7 @@ use crate::host::service::{Manager, Service};
 use crate::host::service_state::{ServiceState, Start};
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
-use crate::model::host_state::{RestartDue, Whose};
+use crate::model::host_state::{HostState, RestartDue, Whose};
 use crate::setup::history;
 use crate::transaction::receipt::Receipt;
 
@@ -102,6 +103,42 @@ pub fn still_runs_with_ours(
     Some(format!("{path} may have been changed after it started"))
 }
 
+/// What engines still run with of what earlier runs wrote, when nothing of it is recorded any more: after an undo that
+/// restarted nothing. A daemon that cannot tell is named if its files are newer than its start.
+pub fn after_undo(host: &Host, engines: &[Box<dyn Engine>]) -> HostState {
+    let mut state = HostState::default();
+    let (Ok(anew), true) = (host.anew(), host.is_live()) else {
+        return state;
+    };
+    let is_asked = |e: &dyn Engine| e.is_ours() && host.user().is_some() == e.is_of_user();
+    for engine in engines.iter().filter(|e| is_asked(&***e)) {
+        let service = engine.daemon_service(host);
+        let runs = engine.facts().daemon.runs() == Some(true);
+        let Some(service) = service.filter(|_| runs) else {
+            continue;
+        };
+        let start = match service.state(host) {
+            Answer::Known(ServiceState::Runs(start)) => start,
+            _ => Start::default(),
+        };
+        let running = RunningEngine {
+            host: &anew,
+            engine: &**engine,
+            receipt: None,
+            service: &service,
+            start,
+            unknown: None,
+        };
+        let due = match (engine.still_in_effect(host), running.theirs()) {
+            (Answer::Known(Some(how)), _) => running.restart(Whose::Ours, how),
+            (Answer::None, Answer::Known(why)) => running.restart(Whose::Theirs, why),
+            _ => continue,
+        };
+        state.due.push(due);
+    }
+    state
+}
+
 struct RunningEngine<'a> {
     host: &'a Host,
     engine: &'a dyn Engine,
@@ -141,12 +178,14 @@ impl RunningEngine<'_> {
             Manager::SystemdUser => format!("systemctl --user daemon-reload && {restart}"),
             Manager::OpenRc | Manager::Snap => restart,
         };
+        let by_another = down::by_another(self.host, self.engine);
         RestartDue {
             engine: self.engine.facts().name.clone(),
             service: self.service.name.clone(),
             whose,
             why,
-            command,
+            command: by_another.is_none().then_some(command),
+            by_another,
         }
     }
 

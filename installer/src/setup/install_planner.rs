@@ -218,7 +218,9 @@ impl EngineRequest<'_> {
         }
         let mut activation = activation(host, &*engine, receipt, &changes, &plan.state);
         let is_not_started = is_stopped && !self.request.restart;
-        if is_on_demand {
+        if let (true, Some(why)) = (is_stopped, engine.is_held()) {
+            activation = activation.at_start(&why);
+        } else if is_on_demand {
             activation = activation.at_start(down::ON_DEMAND);
         } else if is_not_started {
             activation = activation.at_start(down::NEXT_START);

@@ -4,7 +4,7 @@ pub mod default_runtime;
 pub mod dev_char;
 pub mod device_nodes;
 pub mod driver_answer;
-mod due;
+pub mod due;
 pub mod engine_selection;
 pub mod gpu_files;
 pub mod history;

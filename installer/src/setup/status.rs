@@ -8,6 +8,7 @@ use gpu_inject::generate::SPEC_PATH;
 
 use crate::engines;
 use crate::engines::engine::{DaemonState, Engine, NEEDS_SPEC};
+use crate::engines::run_by;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::host::{Host, not_known};
@@ -128,6 +129,7 @@ impl EngineStatus {
         let own = engine.changes(host, &wanted.unwrap_or_default());
         let facts = engine.facts();
         let mut notes = facts.notes.clone();
+        notes.extend(run_by::note(&*engine));
         let setup = match own {
             Ok(own) => {
                 let stands = engine.is_ours() && engine.is_reached() && own.is_empty();

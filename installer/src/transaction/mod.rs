@@ -22,4 +22,4 @@ pub mod steps;
 pub mod still_written;
 pub mod stored;
 mod unread;
-mod verification;
+pub mod verification;

@@ -215,7 +215,7 @@ impl Plan {
 
     /// Whether a run does something: it writes files, or restarts an engine that has not read what an earlier run wrote.
     pub fn has_work(&self, restart: bool) -> bool {
-        !self.is_empty() || (restart && self.state.ours().next().is_some())
+        !self.is_empty() || (restart && self.state.doable().next().is_some())
     }
 
     /// Services to restart or reload.

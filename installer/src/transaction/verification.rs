@@ -79,3 +79,18 @@ pub fn verify_all(
     }
     Ok(outcome)
 }
+
+/// Engines that go on with what they have read, since their service does not run them.
+pub fn not_restarted(plan: &Plan) -> Vec<Unverified> {
+    let engines = plan.engines.iter().filter_map(|(engine, activation)| {
+        let Activation::AtStart(of) = activation else {
+            return None;
+        };
+        (engine.facts().daemon.runs() == Some(true)).then(|| Unverified {
+            engine: engine.facts().name.clone(),
+            how: String::new(),
+            why: format!("it goes on with what it has read, for {}", of.effect),
+        })
+    });
+    engines.collect()
+}

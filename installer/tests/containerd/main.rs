@@ -254,6 +254,43 @@ fn k3s_defines_its_runtime_once() {
 
 /// After its restart k3s's file has our runtime. The next install must neither add it again nor
 /// fail.
+/// Its next start puts the flag or key into the file that it generates, whatever that has now.
+#[test]
+fn the_default_runtime_that_k3s_is_told_decides() {
+    const UNIT: &str = "etc/systemd/system/k3s.service";
+    let text = format!(
+        "version = 3\n{}{}NoPivotRoot = true\n",
+        runtime(K3S_V3, "runc", ""),
+        runtime(K3S_V3, "site", "")
+    );
+    let start = |flag: &str| format!("[Service]\nExecStart=/usr/local/bin/k3s server {flag}\n");
+    let ways = [
+        (UNIT, start("--default-runtime=NAME")),
+        (UNIT, start("--default-runtime NAME")),
+        (
+            "etc/rancher/k3s/config.yaml",
+            "default-runtime: NAME\n".into(),
+        ),
+        (
+            "etc/rancher/k3s/config.yaml.d/x.yaml",
+            "default-runtime: \"NAME\"\n".into(),
+        ),
+    ];
+    let template = "var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl";
+    for (path, way) in ways {
+        for (name, is_like) in [("site", true), ("runc", false), ("absent", false)] {
+            let tree = k3s(&[(RENDERED, &text), (path, &way.replace("NAME", name))]);
+            assert_eq!(tree.code(&["install", "--yes"]), 0);
+            let made = tree.read(template);
+            assert_eq!(made.contains("NoPivotRoot = true"), is_like, "{way} {made}");
+        }
+        // It makes ours the default by itself.
+        let tree = k3s(&[(RENDERED, &text), (path, &way.replace("NAME", "nvidia"))]);
+        assert_eq!(tree.code(&["install", "--yes", "--default-runtime"]), 0);
+        assert!(!tree.read(template).contains("default_runtime_name"));
+    }
+}
+
 #[test]
 fn k3s_needs_nothing_more_after_its_restart() {
     let plain =
@@ -444,7 +481,7 @@ fn ours_is_like_the_runtime_of_a_default_runtime_table() {
         ("io.containerd.runc.v2", true),
         ("io.containerd.runtime.v1.linux", false),
     ] {
-        let tree = site("1.6.20", &[(ROOT, &text(kind))]);
+        let tree = site("1.6.20", &[(ROOT, &text(kind)), ("usr/bin/site", "")]);
         is_refused(
             &tree,
             &["--default-runtime"],
@@ -460,6 +497,25 @@ fn ours_is_like_the_runtime_of_a_default_runtime_table() {
             has_all
         );
         assert_eq!(ours["options"]["BinaryName"].as_str(), Some(OURS));
+    }
+}
+
+/// Ours starts the program of the runtime that it is like.
+#[test]
+fn a_low_level_program_that_is_not_there_is_an_error_before_anything_is_written() {
+    let cri = "plugins.\"io.containerd.grpc.v1.cri\".containerd";
+    for (name, binary) in [("runc", "/opt/crun"), ("site", "crun"), ("site", "/opt/x")] {
+        let text = format!(
+            "version = 2\n[{cri}]\ndefault_runtime_name = \"{name}\"\n[{cri}.runtimes.{name}]\nruntime_type = \"io.containerd.runc.v2\"\n[{cri}.runtimes.{name}.options]\nBinaryName = \"{binary}\"\n"
+        );
+        let tree = site("1.7.24", &[(ROOT, &text)]);
+        let said = format!("runtime {name:?}, whose program is not installed: {binary}");
+        is_refused(&tree, &[], &[&said, ROOT]);
+        let program = binary.strip_prefix('/').unwrap_or("usr/bin/crun");
+        tree.write(program, "");
+        assert_eq!(tree.code(&["install", "--yes"]), 0, "{binary}");
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(tree.read(ROOT), text);
     }
 }
 

@@ -8,6 +8,7 @@ pub mod edits;
 pub mod files;
 mod pods;
 pub mod schema;
+mod second;
 pub mod settings;
 pub mod view;
 
@@ -93,10 +94,16 @@ pub trait Layout: Send + Sync {
 
 /// Looks for containerd as an engine of its own.
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
-    find(host)
-        .map(|e| Box::new(e) as Box<dyn Engine>)
-        .into_iter()
-        .collect()
+    let Some(engine) = find(host) else {
+        return Vec::new();
+    };
+    let config = engine.facts.config.clone().unwrap_or_default();
+    let more = second::find(host, &config, &engine.daemon.socket);
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(engine)];
+    for one in more {
+        engines.push(Box::new(one));
+    }
+    engines
 }
 
 fn find(host: &Host) -> Option<Containerd> {

@@ -74,6 +74,7 @@ pub fn missing(
                 }
             }
             (Runtime::Missing | Runtime::Ours, _) => {
+                ensure_program(host, view, wanted, daemon)?;
                 settings.extend(ours(view, cri, wanted, daemon, &runtime));
             }
         }
@@ -235,6 +236,43 @@ fn ours(
     settings
 }
 
+/// Fails if containers run by a runtime whose own program is not there: then no container runs by ours either, which starts
+/// the same one. runc is in the shim's list wherever it is, and so is what NVIDIA's runtime or ours starts.
+fn ensure_program(
+    host: &Host,
+    view: &View,
+    wanted: &SetupOptions,
+    daemon: (u32, u32),
+) -> Result<(), Error> {
+    let (table, _) = in_use(view, wanted, daemon);
+    let table: Vec<&str> = table.iter().map(String::as_str).collect();
+    let Some(found) = view.get(&[&table[..], &["options", "BinaryName"]].concat()) else {
+        return Ok(());
+    };
+    let binary = found.item.as_str().unwrap_or_default();
+    let name = Path::new(binary).file_name().unwrap_or_default();
+    let is_by_list = name == "runc"
+        || name
+            .to_string_lossy()
+            .starts_with("nvidia-container-runtime")
+        || wanted.is_our_shim(host, binary);
+    let is_there = || {
+        if binary.starts_with('/') {
+            host.root().exists(binary)
+        } else {
+            host.has_program(binary)
+        }
+    };
+    if binary.is_empty() || is_by_list || is_there() {
+        return Ok(());
+    }
+    let fault = ConfigFault::NoLowLevel {
+        runtime: table.last().copied().unwrap_or_default().to_owned(),
+        looked_for: binary.to_owned(),
+    };
+    Err(Error::config(&found.file.path, fault))
+}
+
 /// The table by which containerd 1.x named its default runtime before `default_runtime_name` was introduced. It takes
 /// precedence over that key as long as it has a type (containerd 1.6 pkg/cri/config, `ValidatePluginConfig`; removed
 /// in 2.0).
@@ -279,7 +317,8 @@ fn in_use(view: &View, wanted: &SetupOptions, daemon: (u32, u32)) -> (Vec<String
             item.as_str().map(str::to_owned)
         })
     };
-    let now = view.text(&key).map(str::to_owned);
+    let given = wanted.given_default.clone();
+    let now = given.or_else(|| view.text(&key).map(str::to_owned));
     let default = if now.as_deref() == Some(ours) {
         before()
     } else {

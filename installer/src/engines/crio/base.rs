@@ -15,6 +15,7 @@ use super::table::{Base, edited, monitors_path, values};
 use crate::edit::meaning;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::model::setup_options::SetupOptions;
 
@@ -101,9 +102,18 @@ impl Installation {
         let found = merged.runtime(name);
         let table = found.map(|(_, table)| table);
         let below = self.below(host, policy, wanted, name, table);
-        let path = found.map_or(self.config.as_path(), |(path, _)| path);
         let Some(program) = below.program else {
-            return Err(no_low_level(path, name, below.looked_for));
+            return Err(match found {
+                Some((path, _)) => no_low_level(path, name, below.looked_for),
+                // No file says so.
+                None => Error::engine(
+                    "crio",
+                    EngineFault::NoBuiltIn {
+                        runtime: name.to_owned(),
+                        looked_for: below.looked_for,
+                    },
+                ),
+            });
         };
         let settings = match table {
             Some(table) => self.settings(merged, wanted, table),

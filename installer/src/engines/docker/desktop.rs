@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::engines::docker::unmanaged::Unmanaged;
+use crate::engines::unmanaged::Unmanaged;
 use crate::host::Host;
 
 const NAME: &str = "docker-desktop";

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::unmanaged::Unmanaged;
+use crate::engines::unmanaged::Unmanaged;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::systemd_unit::{self, Unit};

@@ -4,6 +4,7 @@
 //! Longer than 400 lines: Rust requires a trait's implementation in one place, and Docker differs from the default in
 //! nearly every method of `Engine`.
 
+mod by_hand;
 pub(crate) mod cdi_restart;
 pub(crate) mod client;
 mod comeback;
@@ -23,35 +24,34 @@ mod rootless;
 pub(crate) mod runtime_entry;
 mod snap;
 pub(crate) mod stored_container;
-mod unmanaged;
 
 use std::path::{Path, PathBuf};
 
+use by_hand::OtherDaemons;
 use client::{Client, DaemonInfo};
 use comeback::RetryTimes;
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 use installed::InstalledDocker;
-use places::CONFIG;
+use places::{CONFIG, PIDFILE};
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
 use crate::engines::allowed_way::AllowedWay;
 use crate::engines::dependent::DependentContainer;
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
+use crate::engines::unmanaged::Unmanaged;
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::error::still_down::StillDown;
 use crate::host::answer::Answer;
+use crate::host::daemon_process::DaemonProcess;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
 use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
-
-/// The default PID file (dockerd(8), `--pidfile`).
-pub const PIDFILE: &str = "/var/run/docker.pid";
 
 /// The note on a Docker that does not run, and whose socket listens.
 const ON_DEMAND: &str = "its socket starts it when it is used";
@@ -78,6 +78,8 @@ pub struct Docker {
     is_blind: bool,
     /// The daemon that plain `docker` talks to.
     target: CurrentDaemon,
+    /// The daemons that its service does not run.
+    others: OtherDaemons,
 }
 
 /// Every Docker of this host.
@@ -88,6 +90,10 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         .is_none()
         .then(|| installed::running(host))
         .flatten();
+    let more: Vec<Unmanaged> = ours[0].as_ref().map_or_else(Vec::new, |docker| {
+        let more = docker.others.more.iter().cloned();
+        more.map(|second| second.engine(&docker.config)).collect()
+    });
     for engine in ours.into_iter().flatten() {
         engines.push(Box::new(engine));
     }
@@ -97,7 +103,7 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         snap::find(host),
         desktop::find(host),
     ];
-    for engine in others.into_iter().flatten() {
+    for engine in others.into_iter().flatten().chain(more) {
         engines.push(Box::new(engine));
     }
     engines
@@ -181,6 +187,15 @@ impl Docker {
         (unit_name, unit): (String, Unit),
         user: Option<User>,
     ) -> Self {
+        let others = match &user {
+            Some(_) => OtherDaemons::default(),
+            None => by_hand::find(host, &unit, &service_of(&unit_name, None)),
+        };
+        // Its own command line counts, not that of a service which does not run it.
+        let unit = match &others.instead {
+            Some(process) => by_hand::started(&unit, process),
+            None => unit,
+        };
         let config = match (unit.flag("--config-file"), &user) {
             (Some(file), _) => PathBuf::from(file),
             // Without a unit, what runs was started by hand, and is started so again.
@@ -203,7 +218,10 @@ impl Docker {
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
             // Not even a question to one that does not run: its socket would start it.
-            let is_down = host.is_live() && is_down(host, &unit_name, user.as_ref());
+            let is_down = host.is_live()
+                && others.instead.is_none()
+                // What answers at its socket may be another Docker.
+                && (others.held.is_some() || is_down(host, &unit_name, user.as_ref()));
             let info = (host.is_live() && !is_down).then(|| client.info(host));
             is_on_demand = is_down && service_of(&unit_name, user.as_ref()).is_socket_up(host);
             (version.end(), info.unwrap_or(Answer::None))
@@ -236,6 +254,7 @@ impl Docker {
             user,
             is_blind,
             target: context::target(host),
+            others,
         }
     }
 
@@ -282,14 +301,7 @@ impl Docker {
 
     /// The file in which the daemon writes its process id.
     pub fn pidfile(&self) -> PathBuf {
-        let by_flag = self.unit.flag("--pidfile").or_else(|| self.unit.flag("-p"));
-        let by_file = || {
-            let pidfile = self.file()?.get(&["pidfile"])?;
-            Some(pidfile.as_str()?.to_owned())
-        };
-        by_flag
-            .or_else(by_file)
-            .map_or_else(|| PIDFILE.into(), PathBuf::from)
+        by_hand::pidfile(&self.unit, self.file())
     }
 
     fn data_root(&self) -> PathBuf {
@@ -488,6 +500,14 @@ impl Engine for Docker {
 
     fn daemon_service(&self, _host: &Host) -> Option<Service> {
         Some(self.service())
+    }
+
+    fn run_by_another(&self) -> Option<&DaemonProcess> {
+        self.others.instead.as_ref()
+    }
+
+    fn is_held(&self) -> Option<String> {
+        self.others.held.clone()
     }
 
     fn is_idle(&self, host: &Host) -> bool {

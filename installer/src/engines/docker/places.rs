@@ -4,6 +4,8 @@ use super::snap;
 
 /// The file of the system's Docker, unless a flag names another.
 pub(super) const CONFIG: &str = "/etc/docker/daemon.json";
+/// The default PID file (dockerd(8), `--pidfile`).
+pub(super) const PIDFILE: &str = "/var/run/docker.pid";
 /// Where the configuration of the system's Docker and of the snap can name our programs.
 pub const CONFIG_PATTERNS: &[&str] = &[
     CONFIG,

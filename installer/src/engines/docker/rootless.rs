@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::engines::docker::unmanaged::Unmanaged;
+use crate::engines::unmanaged::Unmanaged;
 use crate::error::invocation::Invocation;
 use crate::host::local_files::LocalFiles;
 use crate::host::systemd_unit::Unit;

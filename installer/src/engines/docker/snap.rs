@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::engines::docker::unmanaged::Unmanaged;
+use crate::engines::unmanaged::Unmanaged;
 use crate::host::Host;
 
 const SIGNS: [&str; 4] = [

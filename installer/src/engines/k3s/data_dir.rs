@@ -1,4 +1,5 @@
-//! Finds the data directory of k3s and rke2, which can be moved in four ways, and whether they use their own containerd.
+//! Finds the data directory of k3s and rke2, which can be moved in four ways, whether they use their own containerd, and
+//! the default runtime that they give it.
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,12 @@ pub fn other_runtime(host: &Host, kind: &KubernetesDistribution) -> Option<Strin
     let endpoint = by_unit(host, kind, KEY, "").or_else(|| by_file(host, kind, KEY))?;
     // Its own, named in full.
     (!endpoint.ends_with(SOCKET)).then_some(endpoint)
+}
+
+/// The default runtime that it is told; it puts that into its generated file at the next start.
+pub fn default_runtime(host: &Host, kind: &KubernetesDistribution) -> Option<String> {
+    const KEY: &str = "default-runtime";
+    by_unit(host, kind, KEY, "").or_else(|| by_file(host, kind, KEY))
 }
 
 fn by_unit(

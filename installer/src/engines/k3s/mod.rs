@@ -13,7 +13,7 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
-use self::data_dir::{data_dir, other_runtime};
+use self::data_dir::{data_dir, default_runtime, other_runtime};
 use self::kind::{KINDS, KubernetesDistribution, SOCKET};
 use self::template::Template;
 use super::containerd::daemon::Daemon;
@@ -115,6 +115,7 @@ fn find(host: &Host, kind: &KubernetesDistribution) -> Option<Containerd> {
             name: kind.name,
             is_server,
             has_drop_in,
+            given_default: default_runtime(host, kind),
             place,
             dir,
         }),
@@ -187,6 +188,7 @@ struct Rendered {
     name: &'static str,
     is_server: bool,
     has_drop_in: bool,
+    given_default: Option<String>,
     dir: PathBuf,
     place: Place,
 }
@@ -210,7 +212,8 @@ impl Layout for Rendered {
     ) -> Result<Vec<Change>, Error> {
         let template = self.template();
         let pending = template.pending(host, files)?;
-        let wanted = template.beside_pending(pending.as_ref(), wanted)?;
+        let mut wanted = template.beside_pending(pending.as_ref(), wanted)?;
+        wanted.given_default.clone_from(&self.given_default);
         let changes = if self.has_drop_in {
             self.place.changes(host, files, &wanted)?
         } else {

@@ -184,7 +184,9 @@ impl Template<'_> {
         if wanted.mode == Mode::Cdi {
             return Ok(wanted);
         }
-        if wanted.default_runtime {
+        // Told so already, it makes ours the default itself.
+        let is_told = wanted.given_default.as_deref() == Some(&wanted.runtime_name);
+        if wanted.default_runtime && !is_told {
             let engine = self.name.to_owned();
             return Err(Error::config(path, ConfigFault::DefaultOfEngine { engine }));
         }

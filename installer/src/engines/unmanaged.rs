@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use crate::engines::engine::{DaemonState, Engine, Facts, Management};
+use crate::host::daemon_process::DaemonProcess;
 
 /// A Docker that we do not manage.
 pub struct Unmanaged {
     facts: Facts,
+    process: Option<DaemonProcess>,
 }
 
 impl Unmanaged {
@@ -22,7 +24,15 @@ impl Unmanaged {
                 daemon: DaemonState::Unasked,
                 config: None,
             },
+            process: None,
         }
+    }
+
+    /// Adds the process that runs.
+    pub fn run_as(mut self, process: DaemonProcess) -> Self {
+        self.facts.daemon = DaemonState::Runs;
+        self.process = Some(process);
+        self
     }
 
     /// Adds its version and configuration file, if they are known.
@@ -36,5 +46,9 @@ impl Unmanaged {
 impl Engine for Unmanaged {
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn run_by_another(&self) -> Option<&DaemonProcess> {
+        self.process.as_ref()
     }
 }
