@@ -172,8 +172,9 @@ restart_required:
 restarts_due:
   description:
     - Restarts that are due although no file changes; RV(restarts_due[].whose) is C(ours) where what C(gpusetup) has
-      set up is not in effect without it, and C(theirs) where somebody else has changed a file. RV(restarts_due[].command)
-      is null where the service does not run the engine; RV(restarts_due[].by_another) says who has to restart it.
+      set up is not in effect without it, and C(theirs) where somebody else has changed a file.
+      RV(restarts_due[].command) is null where the service does not run the engine; RV(restarts_due[].by_another) says
+      who has to restart it.
   returned: success
   type: list
   elements: dict
