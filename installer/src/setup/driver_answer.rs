@@ -10,6 +10,7 @@ use gpu_host::{Inventory, NvmlUse, nvml};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
 
@@ -108,21 +109,31 @@ pub fn read(library: &Path, links: bool) -> Result<String, String> {
 }
 
 /// What a user has to know of how the GPUs were found: which are left out, and that NVML did not answer.
-pub fn remarks(inventory: &Inventory) -> Vec<String> {
+pub fn findings(inventory: &Inventory) -> Vec<String> {
     let silence = inventory.nvml_silence.iter().map(|why| {
         format!(
-            "the driver's NVML did not answer ({why}): the GPUs are those that the kernel lists, MIG devices have no UUIDs; \
-             when nvidia-smi answers again: gpusetup cdi refresh"
+            "the driver's NVML did not answer ({why}): the GPUs are those that the kernel lists, MIG devices have no UUIDs"
         )
     });
     let disputed = inventory.disputed.iter().map(|gpu| {
         format!(
-            "GPU {} ({}) is left out, and no container gets another one in its place: {}; when it is well again: \
-             gpusetup cdi refresh",
+            "GPU {} ({}) is left out, and no container gets another one in its place: {}",
             gpu.index, gpu.pci, gpu.why
         )
     });
     silence.chain(disputed).collect()
+}
+
+/// The same, each with what to do.
+pub fn remarks(inventory: &Inventory) -> Vec<String> {
+    let findings = findings(inventory).into_iter();
+    let remarks = findings.map(|what| {
+        format!(
+            "{what}; once nvidia-smi lists every GPU: {}",
+            Invocation::CdiRefresh
+        )
+    });
+    remarks.collect()
 }
 
 #[cfg(test)]

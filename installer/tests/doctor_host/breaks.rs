@@ -62,6 +62,12 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("gpu-lost", Base::Debian, |h| {
         h.remove(&format!("proc/driver/nvidia/gpus/{}", h.gpus()[1]));
     }),
+    // As while the driver attaches it.
+    ("gpu-left-out", Base::Debian, |h| {
+        let list = format!("proc/driver/nvidia/gpus/{}/information", h.gpus()[1]);
+        h.mode(&list, 0o644);
+        h.edit(&list, "Device Minor", "Device Other");
+    }),
     ("persistence-off", Base::Debian, |h| h.remove("proc/77")),
     ("fabricmanager-stopped", Base::Debian, |h| {
         h.write(&format!("{PCI}/0000:c1:00.0/vendor"), "0x10de\n");

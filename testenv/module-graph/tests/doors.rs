@@ -8,7 +8,7 @@ use std::path::Path;
 use module_graph::{Uses, uses};
 
 /// The modules that call writing functions of the system, and what they write. The first three are the transaction's hands.
-const DOORS: [(&str, &str); 8] = [
+const DOORS: [(&str, &str); 9] = [
     (
         "files::atomic_write",
         "files and links, for the transaction and the user's outputs",
@@ -20,6 +20,10 @@ const DOORS: [(&str, &str); 8] = [
         "a file that the user names: archive, spec, manual page",
     ),
     ("transaction::lock", "the lock"),
+    (
+        "transaction::refresh_due",
+        "the mark by which a run refreshes when it ends",
+    ),
     ("terminal::logging", "the log file that the user names"),
     (
         "verify",

@@ -13,9 +13,10 @@ use crate::engines::engine;
 use crate::error::invocation::Invocation;
 use crate::host::answer::Answer;
 use crate::host::systemd_scopes;
-use crate::setup::dev_char;
+use crate::setup::{dev_char, driver_answer};
 
 pub const CHECKS: Checks = &[
+    ("gpu-left-out", left_out),
     ("devices-missing", missing),
     ("uvm-not-loaded", uvm),
     ("device-stale", stale),
@@ -32,6 +33,10 @@ pub const REMEDIES: Remedies = &[
 ];
 
 const UVM: &str = "/dev/nvidia-uvm";
+
+fn left_out(look: &HostFacts) -> Option<String> {
+    evidence(driver_answer::findings(look.loaded()?))
+}
 
 fn missing(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded()?;
