@@ -65,10 +65,11 @@ fn looking(host: &Host, args: &GenerateArgs) -> Options {
     Options {
         driver_root: host.driver_root.clone(),
         dev_root: args.dev_root.clone(),
-        nvml: if args.mode == DescribeMode::Procfs {
-            NvmlUse::No
-        } else {
-            driver_answer::within(host, driver_answer::PATIENT)
+        nvml: match args.mode {
+            DescribeMode::Procfs => NvmlUse::No,
+            // Who asks for NVML by name waits for it.
+            DescribeMode::Nvml => driver_answer::within(host, driver_answer::PATIENT),
+            _ => driver_answer::within(host, driver_answer::SOON),
         },
         source,
         library_search: args.libraries.clone(),
