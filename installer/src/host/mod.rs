@@ -23,6 +23,7 @@ pub mod timestamp;
 pub mod user;
 pub mod user_environment;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use gpu_host::{Root, packages, programs};
 use gpu_inject::policy::Policy;
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
 use crate::error::Error;
 use crate::error::program_fault::ProgramFault;
@@ -180,11 +182,17 @@ impl Host {
         dir.join(name)
     }
 
+    /// Whether a path belongs to the user of this process.
+    fn owns(&self, path: &Path) -> bool {
+        let owner = self.root.metadata(path).map(|m| m.uid());
+        owner.is_ok_and(|uid| uid == geteuid().as_raw())
+    }
+
     /// The lock file that every command holds while it changes this host.
     pub fn lock_file(&self) -> PathBuf {
         match &self.user {
-            // A user without a session, who does not linger, has no runtime directory.
-            Some(user) if self.is_live() && !self.root.exists(&user.runtime) => {
+            // A user without a session, who does not linger, has no runtime directory, or one that systemd is removing.
+            Some(user) if self.is_live() && !self.owns(&user.runtime) => {
                 user.state.join("gpusetup.lock")
             }
             Some(user) => user.runtime.join("gpusetup.lock"),

@@ -112,7 +112,8 @@ pub fn read(library: &Path, links: bool) -> Result<String, String> {
 pub fn findings(inventory: &Inventory) -> Vec<String> {
     let silence = inventory.nvml_silence.iter().map(|why| {
         format!(
-            "the driver's NVML did not answer ({why}): the GPUs are those that the kernel lists, MIG devices have no UUIDs"
+            "the driver's NVML did not answer ({why}): the GPUs are as they were last described, or as the kernel lists them, \
+             without UUIDs of MIG devices"
         )
     });
     let disputed = inventory.disputed.iter().map(|gpu| {

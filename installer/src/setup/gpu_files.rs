@@ -32,7 +32,28 @@ pub fn inventory_within(host: &Host, limit: Duration) -> Result<Inventory, Error
         nvml: driver_answer::within(host, limit),
         ..Options::new(host.root().clone())
     };
-    Ok(discover(&options).map_err(gpu_inject::Error::from)?)
+    let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
+    Ok(with_stored_gpus(host, inventory))
+}
+
+/// Keeps what an earlier run knew of the GPUs if NVML is silent and they are the same: the kernel's list lacks UUIDs and
+/// profiles of MIG devices, and a spec by it would lose their names.
+fn with_stored_gpus(host: &Host, inventory: Inventory) -> Inventory {
+    if inventory.nvml_silence.is_none() {
+        return inventory;
+    }
+    match inventory_store::load(host.root()) {
+        Some(stored) if stored.driver_root == inventory.driver_root => Inventory {
+            gpus: stored.gpus,
+            disputed: stored.disputed,
+            driver: inventory.driver.map(|driver| gpu_host::Driver {
+                cuda: stored.driver.and_then(|d| d.cuda).or(driver.cuda),
+                ..driver
+            }),
+            ..inventory
+        },
+        _ => inventory,
+    }
 }
 
 /// A message if the driver's libraries do not match the loaded module: no container would get a
@@ -103,4 +124,51 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
     changes.extend(dev_char::links(host, inventory)?);
     changes.retain(Change::is_needed);
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use gpu_host::{DisputedGpu, PciAddress, freshness};
+
+    use super::*;
+
+    #[test]
+    fn while_nvml_is_silent_what_was_known_of_the_same_gpus_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let version = dir.path().join("proc/driver/nvidia/version");
+        fs::create_dir_all(version.parent().unwrap()).unwrap();
+        fs::write(&version, "NVRM version: x 580.65.06\n").unwrap();
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        let described = Inventory {
+            schema: gpu_host::inventory::SCHEMA,
+            driver_root: "/".into(),
+            freshness: freshness(host.root(), Path::new("/")),
+            ..Inventory::default()
+        };
+        let left_out = DisputedGpu {
+            index: 1,
+            pci: PciAddress::default(),
+            uuid: None,
+            why: "NVML does not have it".into(),
+        };
+        let known = Inventory {
+            disputed: vec![left_out],
+            ..described.clone()
+        };
+        inventory_store::store(host.root(), &known).unwrap();
+        let silent = Inventory {
+            nvml_silence: Some("no answer".into()),
+            ..described.clone()
+        };
+        assert_eq!(
+            with_stored_gpus(&host, silent.clone()).disputed,
+            known.disputed
+        );
+        // An answer counts.
+        assert_eq!(with_stored_gpus(&host, described).disputed, []);
+        fs::write(&version, "NVRM version: x 580.95.05\n").unwrap();
+        assert_eq!(with_stored_gpus(&host, silent).disputed, []);
+    }
 }

@@ -32,7 +32,8 @@ pub struct Inventory {
     pub gpus: Vec<Gpu>,
     /// GPUs that no container gets, since the kernel and NVML do not say the same of them.
     pub disputed: Vec<DisputedGpu>,
-    /// Why NVML, which was asked, gave no answer. UUIDs and profiles of MIG devices are then unknown.
+    /// Why NVML, which was asked, gave no answer. Not stored: it says nothing of the GPUs.
+    #[serde(skip)]
     pub nvml_silence: Option<String>,
     /// Nodes that belong to no single GPU: nvidiactl, nvidia-uvm and so on.
     pub control_nodes: Vec<ControlNode>,

@@ -24,6 +24,7 @@ pub mod mig;
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wire::{Gpu, Slice, Wire};
@@ -39,6 +40,9 @@ const DRIVER_NOT_LOADED: Return = 9;
 
 /// How many calls of nvmlInit have had no nvmlShutdown yet.
 static USERS: AtomicU32 = AtomicU32::new(0);
+
+/// What the nodes showed since then.
+static SEEN: Mutex<Option<Arc<Wire>>> = Mutex::new(None);
 
 fn is_initialized() -> bool {
     USERS.load(Ordering::SeqCst) > 0
@@ -82,10 +86,20 @@ fn text<'a>(from: *const c_char) -> &'a str {
     unsafe { CStr::from_ptr(from) }.to_str().unwrap_or("")
 }
 
+/// The driver as it was at the first nvmlInit: the real library opens the nodes then, too.
+fn seen() -> Arc<Wire> {
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(seen.get_or_insert_with(|| Arc::new(visible::now())))
+}
+
+fn forget() {
+    *SEEN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 fn find(device: Device) -> Option<(usize, Gpu, Option<Slice>)> {
     let number = device.checked_sub(1)?;
     let (index, slot) = (number / SLOTS, number % SLOTS);
-    let gpu = visible::now().gpus.get(index)?.clone();
+    let gpu = seen().gpus.get(index)?.clone();
     let slice = match slot {
         0 => None,
         slot => Some(gpu.mig.get(slot - 1)?.clone()),
@@ -107,7 +121,7 @@ fn driver(answer: impl FnOnce(Wire) -> Return) -> Return {
     if !is_initialized() {
         return UNINITIALIZED;
     }
-    answer(visible::now())
+    answer(Wire::clone(&seen()))
 }
 
 #[unsafe(no_mangle)]
@@ -116,7 +130,9 @@ pub extern "C" fn nvmlInit_v2() -> Return {
         return DRIVER_NOT_LOADED;
     }
     std::thread::sleep(delay());
-    USERS.fetch_add(1, Ordering::SeqCst);
+    if USERS.fetch_add(1, Ordering::SeqCst) == 0 {
+        forget();
+    }
     SUCCESS
 }
 
