@@ -149,13 +149,13 @@ fn check(host: &Host, common: &Common) -> Result<Exit, Error> {
 }
 
 fn refresh(host: &Host, common: &Common, is_patient: bool) -> Result<Exit, Error> {
-    let limit = if is_patient {
+    let patience = if is_patient {
         driver_answer::PATIENT
     } else {
         driver_answer::SOON
     };
     // Before the lock is taken: a driver that is slow to answer must not keep others from their runs.
-    let mut inventory = gpu_files::inventory_within(host, limit)?;
+    let mut inventory = gpu_files::inventory_within(host, patience)?;
     let begin = || Session::begin(host, common, Rights::System, EarlierRun::Leave);
     let _session = match begin() {
         Err(Error::Locked { .. }) => {

@@ -10,6 +10,7 @@ pub mod last_words;
 pub mod limits;
 pub mod local_files;
 pub mod not_known;
+pub mod patience;
 pub mod policy_file;
 pub mod process;
 pub mod service;
@@ -38,6 +39,7 @@ use nix::unistd::geteuid;
 use crate::error::Error;
 use crate::error::program_fault::ProgramFault;
 use crate::host::answer::Answer;
+use crate::host::patience::{Patience, Waited};
 use crate::host::policy_file::HostPolicy;
 use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
@@ -314,20 +316,34 @@ impl Host {
         limit: Duration,
         input: Option<&Path>,
     ) -> Result<Output, Error> {
-        let (output, is_interrupted) = self.run_once(argv, limit, input)?;
+        self.run_within(argv, Patience::all(limit), input)
+    }
+
+    /// Runs a program until it ends; kills it where its patience is over.
+    pub fn run_patiently(&self, argv: &[&str], patience: Patience) -> Result<Output, Error> {
+        self.run_within(argv, patience, None)
+    }
+
+    fn run_within(
+        &self,
+        argv: &[&str],
+        patience: Patience,
+        input: Option<&Path>,
+    ) -> Result<Output, Error> {
+        let (output, is_interrupted) = self.run_once(argv, patience, input)?;
         if !is_interrupted {
             return Ok(output);
         }
         // Ctrl-C reached the child between fork and exec, before it was in its own group, so the
         // program never ran: run it again.
-        Ok(self.run_once(argv, limit, input)?.0)
+        Ok(self.run_once(argv, patience, input)?.0)
     }
 
     /// Runs a program once; also returns whether SIGINT ended it.
     fn run_once(
         &self,
         argv: &[&str],
-        limit: Duration,
+        patience: Patience,
         input: Option<&Path>,
     ) -> Result<(Output, bool), Error> {
         let line = argv.join(" ");
@@ -356,19 +372,19 @@ impl Host {
             }
         };
         let started = Instant::now();
-        let end = started + limit;
+        let mut waited = Waited::new(patience);
         let status = loop {
             match child.try_wait().map_err(broken)? {
                 Some(status) => break status,
-                None if Instant::now() >= end => {
+                None if waited.is_over(&child) => {
                     kill(&child);
                     // A process that sleeps in a driver does not end before the driver lets it.
                     child_wait::wait(&child, FOR_THE_KILLED);
                     let _ = child.try_wait();
-                    let fault = ProgramFault::TooSlow(limit.as_secs());
+                    let fault = ProgramFault::TooSlow(started.elapsed().as_secs());
                     return Err(Error::program(&line, fault));
                 }
-                None => child_wait::wait(&child, end.saturating_duration_since(Instant::now())),
+                None => child_wait::wait(&child, waited.step()),
             }
         };
         let code = status.code();

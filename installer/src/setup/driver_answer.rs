@@ -13,23 +13,31 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
+use crate::host::patience::Patience;
 
 /// The hidden command that a run starts itself with.
 pub const COMMAND: &str = "ask-nvml";
 /// Its option for links instead of GPUs.
 const LINKS: &str = "--links";
-/// How long a command waits that somebody waits for: a user, or the engines at boot.
-pub const SOON: Duration = Duration::from_secs(5);
+/// How long a command waits that somebody waits for: a user, or the engines at boot. A library that still works is waited for
+/// longer than one that waits for the driver itself.
+pub const SOON: Patience = Patience {
+    all: Duration::from_secs(60),
+    idle: Some(Duration::from_secs(5)),
+};
 /// How long a refresh waits for which nobody waits: a driver without persistence mode has answered after 25 s.
-pub const PATIENT: Duration = Duration::from_secs(120);
+pub const PATIENT: Patience = Patience {
+    all: Duration::from_secs(120),
+    idle: None,
+};
 
 /// Has discovery ask in a process of its own, which gets this much time.
-pub fn within(host: &Host, limit: Duration) -> NvmlUse {
+pub fn within(host: &Host, patience: Patience) -> NvmlUse {
     if !host.is_live() {
         return NvmlUse::No;
     }
     let host = host.clone();
-    NvmlUse::by(move |library| ask(&host, library, &[], limit))
+    NvmlUse::by(move |library| ask(&host, library, &[], patience))
 }
 
 /// The `NVLink` links between GPUs that are up. Empty where NVML does not answer or knows of none.
@@ -43,7 +51,7 @@ fn ask<T: DeserializeOwned>(
     host: &Host,
     library: &OsStr,
     more: &[&str],
-    limit: Duration,
+    patience: Patience,
 ) -> Result<T, String> {
     // This very program, even if an upgrade has replaced its file; a sandbox may have no /proc.
     let exe = Path::new("/proc/self/exe");
@@ -54,11 +62,15 @@ fn ask<T: DeserializeOwned>(
     };
     let library = library.to_str().ok_or("the library's path is not UTF-8")?;
     let own = own.to_str().ok_or("the path of gpusetup is not UTF-8")?;
-    answer(host, &[&[own, COMMAND, library], more].concat(), limit)
+    answer(host, &[&[own, COMMAND, library], more].concat(), patience)
 }
 
-fn answer<T: DeserializeOwned>(host: &Host, argv: &[&str], limit: Duration) -> Result<T, String> {
-    let out = host.run(argv, limit).map_err(|e| match e {
+fn answer<T: DeserializeOwned>(
+    host: &Host,
+    argv: &[&str],
+    patience: Patience,
+) -> Result<T, String> {
+    let out = host.run_patiently(argv, patience).map_err(|e| match e {
         Error::Program {
             fault: ProgramFault::TooSlow(seconds),
             ..
@@ -92,7 +104,7 @@ pub fn ask_later(host: &Host) {
         "--collect",
         "--unit=gpusetup-cdi-later",
     ];
-    if let Err(e) = host.run(&[&unit[..], &refresh].concat(), SOON) {
+    if let Err(e) = host.run_patiently(&[&unit[..], &refresh].concat(), SOON) {
         log::debug!("{e}");
     }
 }
@@ -150,7 +162,9 @@ mod tests {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let started = Instant::now();
         let limit = Duration::from_millis(300);
-        let answer = |argv: &[&str], limit| -> NvmlAnswer { super::answer(&host, argv, limit) };
+        let answer = |argv: &[&str], limit| -> NvmlAnswer {
+            super::answer(&host, argv, Patience::all(limit))
+        };
         let why = answer(&["sleep", "1000"], limit).unwrap_err();
         assert!(why.contains("no answer"), "{why}");
         assert!(started.elapsed() < Duration::from_secs(30));

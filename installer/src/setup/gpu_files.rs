@@ -2,7 +2,6 @@
 //! inventory and the links in /dev/char.
 
 use std::path::Path;
-use std::time::Duration;
 
 use gpu_host::{Inventory, Mismatch, Options, discover};
 use gpu_inject::generate::{self, host_files, inventory_store};
@@ -11,6 +10,7 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::error::unsupported::Unsupported;
 use crate::host::Host;
+use crate::host::patience::Patience;
 use crate::model::change::{Change, MergeKind};
 use crate::setup::{dev_char, driver_answer};
 
@@ -23,13 +23,13 @@ pub fn inventory(host: &Host) -> Result<Inventory, Error> {
 }
 
 /// The same, with this limit for NVML's answer.
-pub fn inventory_within(host: &Host, limit: Duration) -> Result<Inventory, Error> {
+pub fn inventory_within(host: &Host, patience: Patience) -> Result<Inventory, Error> {
     if host.is_image() {
         return Ok(Inventory::default());
     }
     let options = Options {
         driver_root: host.driver_root.clone(),
-        nvml: driver_answer::within(host, limit),
+        nvml: driver_answer::within(host, patience),
         ..Options::new(host.root().clone())
     };
     let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
