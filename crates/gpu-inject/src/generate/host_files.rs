@@ -45,7 +45,11 @@ pub fn files(root: &Root, inventory: &Inventory) -> Result<Vec<(&'static str, St
 fn with_nodes_as_stored(root: &Root, mut inventory: Inventory) -> Inventory {
     let text = root.read_to_string(inventory_store::PATH).ok();
     let stored: Option<Inventory> = text.and_then(|t| serde_json::from_str(&t).ok());
-    let stored = stored.filter(|s| s.freshness.is_still(&inventory.freshness));
+    // A GPU can have been left out for want of its node.
+    let is_whole = |i: &Inventory| i.disputed.is_empty();
+    let stored = stored.filter(|s| {
+        is_whole(s) && is_whole(&inventory) && s.freshness.is_still(&inventory.freshness)
+    });
     if let Some(stored) = stored {
         let was_missing = |n: &PathBuf| stored.missing_nodes.contains(n);
         if inventory.missing_nodes.iter().all(was_missing) {

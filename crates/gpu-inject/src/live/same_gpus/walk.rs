@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::ensure_by;
-use crate::generate::{GenerateOptions, cdi_spec};
+use crate::generate::{SPEC_PATH, host_files, inventory_store};
 use crate::oci::{ContainerView, read_arguments};
 use crate::plan::plan;
 use crate::policy::Policy;
@@ -187,6 +187,21 @@ impl World {
         discover(&options).unwrap()
     }
 
+    /// Writes what describes the GPUs, and returns the inventory and the spec as they are read.
+    fn describe(&self, nvml: NvmlUse) -> (Inventory, cdi::Spec) {
+        let files = host_files::files(&self.root(), &self.discover(nvml)).unwrap();
+        let text = |wanted: &str| {
+            let found = files.iter().find(|(path, _)| *path == wanted);
+            found.unwrap().1.clone()
+        };
+        let inventory = text(inventory_store::PATH);
+        let path = self.dir.path().join(&inventory_store::PATH[1..]);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &inventory).unwrap();
+        let spec = cdi::Spec::parse(text(SPEC_PATH).as_bytes()).unwrap();
+        (serde_json::from_str(&inventory).unwrap(), spec)
+    }
+
     fn root(&self) -> Root {
         Root::open(self.dir.path()).unwrap()
     }
@@ -256,6 +271,9 @@ proptest! {
             return Ok(());
         }
         let mut world = World::new(count);
+        // What is described later takes the place of this.
+        let first = world.nvml();
+        world.describe(NvmlUse::by(move |_| Ok(Some(first.clone()))));
         for event in &before {
             world.change(*event);
         }
@@ -270,13 +288,13 @@ proptest! {
         } else {
             NvmlUse::No
         };
-        let stored = world.discover(nvml);
+        let (stored, spec) = world.describe(nvml);
         prop_assert_eq!(was_asked.load(Ordering::Relaxed), has_nvml);
-        let spec = cdi_spec(&stored, &GenerateOptions::default()).unwrap();
         for event in &after {
             world.change(*event);
         }
         let is_fresh = stored.is_fresh(&world.root());
+        prop_assert!(is_fresh || !after.is_empty(), "it is not of the host that it describes");
         let now = if is_fresh { stored.clone() } else { world.discover(NvmlUse::No) };
         for (name, minor) in world.names() {
             for (way, given) in [("plan", by_plan(&now, &name)), ("spec", by_spec(&world, &spec, &name))] {
