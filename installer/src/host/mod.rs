@@ -10,7 +10,6 @@ pub mod last_words;
 pub mod limits;
 pub mod local_files;
 pub mod not_known;
-pub mod patience;
 pub mod policy_file;
 pub mod process;
 pub mod service;
@@ -23,8 +22,8 @@ pub mod threads;
 pub mod timestamp;
 pub mod user;
 pub mod user_environment;
+pub mod wait_limit;
 
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,15 +33,14 @@ use std::time::{Duration, Instant};
 use gpu_host::{Root, packages, programs};
 use gpu_inject::policy::Policy;
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 
 use crate::error::Error;
 use crate::error::program_fault::ProgramFault;
 use crate::host::answer::Answer;
-use crate::host::patience::{Patience, Waited};
 use crate::host::policy_file::HostPolicy;
 use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
+use crate::host::wait_limit::{WaitLimit, Waited};
 
 /// How long a killed program is waited for.
 const FOR_THE_KILLED: Duration = Duration::from_secs(1);
@@ -184,17 +182,11 @@ impl Host {
         dir.join(name)
     }
 
-    /// Whether a path belongs to the user of this process.
-    fn owns(&self, path: &Path) -> bool {
-        let owner = self.root.metadata(path).map(|m| m.uid());
-        owner.is_ok_and(|uid| uid == geteuid().as_raw())
-    }
-
     /// The lock file that every command holds while it changes this host.
     pub fn lock_file(&self) -> PathBuf {
         match &self.user {
             // A user without a session, who does not linger, has no runtime directory, or one that systemd is removing.
-            Some(user) if self.is_live() && !self.owns(&user.runtime) => {
+            Some(user) if self.is_live() && !user.has_runtime(&self.root) => {
                 user.state.join("gpusetup.lock")
             }
             Some(user) => user.runtime.join("gpusetup.lock"),
@@ -316,18 +308,18 @@ impl Host {
         limit: Duration,
         input: Option<&Path>,
     ) -> Result<Output, Error> {
-        self.run_within(argv, Patience::all(limit), input)
+        self.run_within(argv, WaitLimit::all(limit), input)
     }
 
     /// Runs a program until it ends; kills it where its patience is over.
-    pub fn run_patiently(&self, argv: &[&str], patience: Patience) -> Result<Output, Error> {
+    pub fn run_patiently(&self, argv: &[&str], patience: WaitLimit) -> Result<Output, Error> {
         self.run_within(argv, patience, None)
     }
 
     fn run_within(
         &self,
         argv: &[&str],
-        patience: Patience,
+        patience: WaitLimit,
         input: Option<&Path>,
     ) -> Result<Output, Error> {
         let (output, is_interrupted) = self.run_once(argv, patience, input)?;
@@ -343,7 +335,7 @@ impl Host {
     fn run_once(
         &self,
         argv: &[&str],
-        patience: Patience,
+        patience: WaitLimit,
         input: Option<&Path>,
     ) -> Result<(Output, bool), Error> {
         let line = argv.join(" ");

@@ -1,5 +1,6 @@
 //! The user who runs gpusetup, if that is not root.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use gpu_host::Root;
@@ -90,6 +91,13 @@ impl User {
         self.config = of_home(&environment, "XDG_CONFIG_HOME", ".config");
         self.data = of_home(&environment, "XDG_DATA_HOME", ".local/share");
         self
+    }
+
+    /// Whether the runtime directory is there and belongs to the user who runs this: while systemd removes it after the last
+    /// session, it is root's.
+    pub fn has_runtime(&self, root: &Root) -> bool {
+        let owner = root.metadata(&self.runtime).map(|m| m.uid());
+        owner.is_ok_and(|uid| uid == nix::unistd::geteuid().as_raw())
     }
 
     pub fn running(root: &Root) -> Option<Self> {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
-use crate::host::patience::Patience;
+use crate::host::wait_limit::WaitLimit;
 
 /// The hidden command that a run starts itself with.
 pub const COMMAND: &str = "ask-nvml";
@@ -21,18 +21,18 @@ pub const COMMAND: &str = "ask-nvml";
 const LINKS: &str = "--links";
 /// How long a command waits that somebody waits for: a user, or the engines at boot. A library that still works is waited for
 /// longer than one that waits for the driver itself.
-pub const SOON: Patience = Patience {
+pub const SOON: WaitLimit = WaitLimit {
     all: Duration::from_secs(60),
     idle: Some(Duration::from_secs(5)),
 };
 /// How long a refresh waits for which nobody waits: a driver without persistence mode has answered after 25 s.
-pub const PATIENT: Patience = Patience {
+pub const PATIENT: WaitLimit = WaitLimit {
     all: Duration::from_secs(120),
     idle: None,
 };
 
 /// Has discovery ask in a process of its own, which gets this much time.
-pub fn within(host: &Host, patience: Patience) -> NvmlUse {
+pub fn within(host: &Host, patience: WaitLimit) -> NvmlUse {
     if !host.is_live() {
         return NvmlUse::No;
     }
@@ -51,7 +51,7 @@ fn ask<T: DeserializeOwned>(
     host: &Host,
     library: &OsStr,
     more: &[&str],
-    patience: Patience,
+    patience: WaitLimit,
 ) -> Result<T, String> {
     // This very program, even if an upgrade has replaced its file; a sandbox may have no /proc.
     let exe = Path::new("/proc/self/exe");
@@ -68,7 +68,7 @@ fn ask<T: DeserializeOwned>(
 fn answer<T: DeserializeOwned>(
     host: &Host,
     argv: &[&str],
-    patience: Patience,
+    patience: WaitLimit,
 ) -> Result<T, String> {
     let out = host.run_patiently(argv, patience).map_err(|e| match e {
         Error::Program {
@@ -163,7 +163,7 @@ mod tests {
         let started = Instant::now();
         let limit = Duration::from_millis(300);
         let answer = |argv: &[&str], limit| -> NvmlAnswer {
-            super::answer(&host, argv, Patience::all(limit))
+            super::answer(&host, argv, WaitLimit::all(limit))
         };
         let why = answer(&["sleep", "1000"], limit).unwrap_err();
         assert!(why.contains("no answer"), "{why}");

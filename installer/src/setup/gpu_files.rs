@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::error::unsupported::Unsupported;
 use crate::host::Host;
-use crate::host::patience::Patience;
+use crate::host::wait_limit::WaitLimit;
 use crate::model::change::{Change, MergeKind};
 use crate::setup::{dev_char, driver_answer};
 
@@ -23,7 +23,7 @@ pub fn inventory(host: &Host) -> Result<Inventory, Error> {
 }
 
 /// The same, with this limit for NVML's answer.
-pub fn inventory_within(host: &Host, patience: Patience) -> Result<Inventory, Error> {
+pub fn inventory_within(host: &Host, patience: WaitLimit) -> Result<Inventory, Error> {
     if host.is_image() {
         return Ok(Inventory::default());
     }

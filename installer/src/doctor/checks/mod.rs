@@ -103,7 +103,7 @@ mod tests {
 
     /// Rows whose command is the same on each host that has the problem: it names nothing of the host, or only what the
     /// check looks at.
-    const SAME_EVERYWHERE: [&str; 21] = [
+    const SAME_EVERYWHERE: [&str; 22] = [
         "bpf-hidden",
         "cdi-stale",
         "cdi-two-writers",
@@ -116,6 +116,7 @@ mod tests {
         "driver-mismatch",
         "drop-in-leftover",
         "engine-not-restarted",
+        "gpu-left-out",
         "hook-direct",
         "interrupted",
         "inventory-stale",

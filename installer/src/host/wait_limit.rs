@@ -11,14 +11,14 @@ const STEP: Duration = Duration::from_millis(500);
 
 /// How long a program is waited for.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct WaitLimit {
     /// In all.
     pub all: Duration,
     /// Without that it has used processor time; `None` for no such limit.
     pub idle: Option<Duration>,
 }
 
-impl Patience {
+impl WaitLimit {
     /// That long in all.
     pub fn all(all: Duration) -> Self {
         Self { all, idle: None }
@@ -27,7 +27,7 @@ impl Patience {
 
 /// The wait for one program.
 pub struct Waited {
-    patience: Patience,
+    patience: WaitLimit,
     began: Instant,
     /// When it was last seen to have done something, and the processor time that it had used by then.
     busy: (Instant, Option<u64>),
@@ -35,7 +35,7 @@ pub struct Waited {
 
 impl Waited {
     /// Begins with now.
-    pub fn new(patience: Patience) -> Self {
+    pub fn new(patience: WaitLimit) -> Self {
         let now = Instant::now();
         Self {
             patience,
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     /// Whether a program is given up within this time.
-    fn is_given_up(command: &str, patience: Patience, within: Duration) -> bool {
+    fn is_given_up(command: &str, patience: WaitLimit, within: Duration) -> bool {
         let mut child = Command::new("sh").args(["-c", command]).spawn().unwrap();
         let mut waited = Waited::new(patience);
         let end = Instant::now() + within;
@@ -102,14 +102,14 @@ mod tests {
 
     #[test]
     fn a_program_that_works_is_waited_for_longer_than_one_that_waits() {
-        let patience = Patience {
+        let patience = WaitLimit {
             all: Duration::from_secs(60),
             idle: Some(Duration::from_secs(1)),
         };
         let some = Duration::from_secs(3);
         assert!(is_given_up("exec sleep 1000", patience, some * 10));
         assert!(!is_given_up("while :; do :; done", patience, some));
-        let short = Patience {
+        let short = WaitLimit {
             all: Duration::from_millis(200),
             ..patience
         };
